@@ -14,9 +14,11 @@
 //! | [`host`] | which hosts may be given a token |
 //! | [`totp`] | the code of two-factor sign-in |
 
+pub mod crypto;
 pub mod host;
 pub mod ids;
 pub mod path;
+pub mod session;
 pub mod totp;
 pub mod wire;
 
