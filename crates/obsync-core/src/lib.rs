@@ -1,0 +1,4 @@
+//! x
+pub mod blob;
+pub mod remote;
+pub mod state;
