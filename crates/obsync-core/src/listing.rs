@@ -1,0 +1,112 @@
+//! Reading a vault's records, and keeping the last of each path.
+
+use std::collections::HashMap;
+
+use obsync_proto::crypto::StringCipher;
+use obsync_proto::session::Event;
+use obsync_proto::wire::Record;
+use obsync_proto::{Cursor, Uid, VaultPath};
+
+use crate::item::{Item, Refused};
+use crate::mirror::Mirror;
+use crate::progress::{Observer, Progress};
+use crate::remote::{Connection, RemoteError};
+use crate::retry::RetryPolicy;
+
+/// What the vault says, path by path.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The last item of each path that can be read.
+    pub items: HashMap<VaultPath, Item>,
+    /// The last record of each path that cannot, by its encoded path.
+    pub refused: HashMap<String, (Record, Refused)>,
+    /// Records that broke a limit of the wire: their number and the limit.
+    pub oversized: Vec<(Uid, &'static str)>,
+    /// Where the listing ended.
+    pub cursor: Cursor,
+    records: u64,
+}
+
+impl Listing {
+    /// Takes a record; an earlier one of the same path gives way.
+    pub fn add(&mut self, record: Record, strings: &StringCipher) {
+        match Item::decode(&record, strings) {
+            Ok((path, item)) => self.add_item(path, item),
+            Err(refused) => {
+                let known = self.refused.get(&record.path).is_some_and(|(other, _)| other.uid > record.uid);
+                if !known {
+                    self.refused.insert(record.path.clone(), (record, refused));
+                }
+            }
+        }
+    }
+
+    /// Takes an item; an earlier one of the same path gives way.
+    pub fn add_item(&mut self, path: VaultPath, item: Item) {
+        match self.items.get_mut(&path) {
+            Some(known) if known.uid > item.uid => {}
+            Some(known) => *known = item,
+            None => {
+                self.items.insert(path, item);
+            }
+        }
+    }
+
+    /// Opens a connection and reads all records after `cursor` from it, trying again what fails on the way: what a
+    /// listing that was cut off has brought is kept, and the next try comes on top of it. Gives the connection, ready
+    /// for pulls.
+    ///
+    /// # Errors
+    /// The [`RemoteError`] of the last try.
+    pub async fn open(
+        &mut self,
+        mirror: &Mirror,
+        cursor: Cursor,
+        retry: RetryPolicy,
+    ) -> Result<Box<dyn Connection>, RemoteError> {
+        let mut tries = retry.begin();
+        loop {
+            let error = match mirror.remote.open(cursor).await {
+                Ok(mut connection) => {
+                    match self.read(connection.as_mut(), &mirror.keys.strings, mirror.observer.as_ref()).await {
+                        Ok(()) => return Ok(connection),
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            tries.pause_after(error).await?;
+        }
+    }
+
+    /// Reads records from a fresh connection until the service says that it has sent them all.
+    async fn read(
+        &mut self,
+        connection: &mut dyn Connection,
+        strings: &StringCipher,
+        observer: &dyn Observer,
+    ) -> Result<(), RemoteError> {
+        /// Records between two words to the observer.
+        const TELL_EVERY: u64 = 500;
+        loop {
+            match connection.next().await? {
+                Event::Record(record) => {
+                    self.add(record, strings);
+                    self.records += 1;
+                    if self.records.is_multiple_of(TELL_EVERY) {
+                        observer.on(Progress::Listing { records: self.records });
+                    }
+                }
+                Event::Oversized(uid, what) => self.oversized.push((uid, what)),
+                Event::Ready(cursor) => {
+                    self.cursor = cursor;
+                    // A deletion of something that could not be read leaves nothing to be done.
+                    self.refused.retain(|_, (record, _)| !record.deleted);
+                    observer.on(Progress::Listing { records: self.records });
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+    }
+}

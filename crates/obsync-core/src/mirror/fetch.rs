@@ -1,0 +1,356 @@
+//! The fetch pool: connections that pull one file after the other, and uploads beside them.
+//!
+//! Each worker has one connection with one pull in flight. A file that is complete and verified is handed to an
+//! upload task, so that a slow write never idles a connection. A file above [`STREAMED_ABOVE`] bytes is handed on
+//! piece by piece; the destination shows it only once it is verified. What all files together hold in memory is
+//! bounded: a worker reserves what its file will need before it asks for it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use obsync_proto::Cursor;
+use obsync_proto::crypto::{ContentDecryptor, ContentError, Verified};
+use obsync_proto::session::Event;
+use obsync_proto::wire::limits::MAX_PIECE;
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::lease::LeaseGate;
+use super::{Mirror, Options, RunError};
+use crate::blob::{BlobError, BlobErrorKind};
+use crate::plan::Fetch;
+use crate::progress::Progress;
+use crate::remote::{Connection, RemoteError};
+use crate::retry::RetryPolicy;
+use crate::state::FileEntry;
+
+/// Bytes of plaintext above which a file is written while it arrives.
+const STREAMED_ABOVE: u64 = 4 << 20;
+
+/// Pieces that wait between a connection and a streamed upload.
+const WAITING_PIECES: usize = 2;
+
+/// What became of one file.
+pub(super) enum Outcome {
+    /// It is at the destination.
+    Written(Fetch, FileEntry),
+    /// It could not be had or written.
+    Failed(Fetch, String),
+    /// The service no longer has this version of it.
+    Gone(Fetch),
+    /// Nothing further can succeed.
+    Fatal(RunError),
+    /// A connection could not be opened; the files it would have fetched are still waiting.
+    Unreachable(RemoteError),
+}
+
+/// The files to fetch, and all that the workers share.
+pub(super) struct Pool {
+    mirror: Mirror,
+    gate: LeaseGate,
+    retry: RetryPolicy,
+    cursor: Cursor,
+    waiting: Mutex<VecDeque<Job>>,
+    memory: Arc<Semaphore>,
+    memory_size: u64,
+    /// Cancelled: start nothing new.
+    pub(super) drain: CancellationToken,
+    /// Cancelled: give up what is in flight.
+    pub(super) cut: CancellationToken,
+}
+
+struct Job {
+    fetch: Fetch,
+    failures: u32,
+}
+
+/// What a connection tells an upload.
+enum Part {
+    Chunk(Bytes),
+    End(Verified),
+}
+
+/// Why a pull brought no file.
+enum Fault {
+    /// The connection is of no more use.
+    Connection(RemoteError),
+    /// What came is not the file.
+    Content(ContentError),
+    /// The service says that it cannot serve it.
+    Service(String),
+    /// The service says that it is no more.
+    Gone,
+    /// The upload failed and has said so itself.
+    Upload,
+}
+
+impl From<RemoteError> for Fault {
+    fn from(error: RemoteError) -> Self {
+        Fault::Connection(error)
+    }
+}
+
+impl From<ContentError> for Fault {
+    fn from(error: ContentError) -> Self {
+        Fault::Content(error)
+    }
+}
+
+impl Pool {
+    /// Starts to fetch. `connection` is open and listed up to `cursor`; further ones are opened on demand, up to
+    /// `options.jobs` in all. Ends when the other side of `outcomes` finds no more senders.
+    pub(super) fn start(
+        mirror: &Mirror,
+        options: &Options,
+        gate: LeaseGate,
+        fetches: Vec<Fetch>,
+        connection: Option<Box<dyn Connection>>,
+        cursor: Cursor,
+        outcomes: UnboundedSender<Outcome>,
+    ) -> Arc<Self> {
+        let memory_size =
+            options.in_flight.max(footprint(u64::MAX, mirror.blobs.write_buffer())).min(u64::from(u32::MAX));
+        let workers = options.jobs.clamp(1, fetches.len().max(1));
+        let pool = Arc::new(Self {
+            mirror: mirror.clone(),
+            gate,
+            retry: options.retry,
+            cursor,
+            waiting: Mutex::new(fetches.into_iter().map(|fetch| Job { fetch, failures: 0 }).collect()),
+            memory: Arc::new(Semaphore::new(memory_size as usize)),
+            memory_size,
+            drain: CancellationToken::new(),
+            cut: CancellationToken::new(),
+        });
+        let mut connection = connection;
+        for _ in 0..workers {
+            let worker = Worker { pool: pool.clone(), outcomes: outcomes.clone() };
+            let connection = connection.take();
+            tokio::spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = worker.pool.cut.cancelled() => {}
+                    () = worker.work(connection) => {}
+                }
+            });
+        }
+        drop(outcomes);
+        pool
+    }
+
+    /// Files that nobody has taken yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue().len()
+    }
+
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next file, and the memory for it; `None` when there is none, or it is time to stop.
+    async fn next_job(&self) -> Option<(Job, OwnedSemaphorePermit)> {
+        let job = {
+            let mut queue = self.queue();
+            if self.drain.is_cancelled() { None } else { queue.pop_front() }
+        }?;
+        let need = footprint(job.fetch.file.size(), self.mirror.blobs.write_buffer()).min(self.memory_size);
+        let reserved = tokio::select! {
+            biased;
+            () = self.drain.cancelled() => None,
+            memory = self.memory.clone().acquire_many_owned(need as u32) => memory.ok(),
+        };
+        if reserved.is_none() {
+            self.queue().push_front(job);
+            return None;
+        }
+        reserved.map(|memory| (job, memory))
+    }
+
+    /// Opens a connection that is ready for pulls. What changed since the listing is the next run's.
+    async fn open(&self) -> Result<Box<dyn Connection>, RemoteError> {
+        let mut tries = self.retry.begin();
+        loop {
+            match self.open_once().await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => tries.pause_after(error).await?,
+            }
+        }
+    }
+
+    async fn open_once(&self) -> Result<Box<dyn Connection>, RemoteError> {
+        let mut connection = self.mirror.remote.open(self.cursor).await?;
+        while !matches!(connection.next().await?, Event::Ready(_)) {}
+        Ok(connection)
+    }
+}
+
+/// One of the tasks that fetch. The channel of outcomes closes when the last worker and upload are done.
+#[derive(Clone)]
+struct Worker {
+    pool: Arc<Pool>,
+    outcomes: UnboundedSender<Outcome>,
+}
+
+impl Worker {
+    fn tell(&self, outcome: Outcome) {
+        // Without a receiver the run is over, and nobody wants to know.
+        let _ = self.outcomes.send(outcome);
+    }
+
+    async fn work(&self, mut connection: Option<Box<dyn Connection>>) {
+        while let Some((job, memory)) = self.pool.next_job().await {
+            let mut open = match connection.take() {
+                Some(open) => open,
+                None => match self.pool.open().await {
+                    Ok(open) => open,
+                    Err(error) => {
+                        self.pool.queue().push_front(job);
+                        return self.tell(Outcome::Unreachable(error));
+                    }
+                },
+            };
+            match self.fetch(open.as_mut(), &job.fetch, memory).await {
+                Ok(()) => connection = Some(open),
+                Err(fault) => {
+                    if fault.leaves_connection_usable() {
+                        connection = Some(open);
+                    }
+                    self.on_fault(job, fault);
+                }
+            }
+        }
+    }
+
+    fn on_fault(&self, mut job: Job, fault: Fault) {
+        let error = match fault {
+            Fault::Upload => return,
+            Fault::Gone => return self.tell(Outcome::Gone(job.fetch)),
+            Fault::Connection(error) if !error.is_transient() => return self.tell(Outcome::Fatal(error.into())),
+            Fault::Connection(error) => error.to_string(),
+            Fault::Content(error) => error.to_string(),
+            Fault::Service(text) => format!("the service cannot serve it: {text}"),
+        };
+        job.failures += 1;
+        if job.failures >= self.pool.retry.tries {
+            return self.tell(Outcome::Failed(job.fetch, format!("{error} (tried {} times)", job.failures)));
+        }
+        self.pool.mirror.observer.on(Progress::Retrying { path: &job.fetch.path, error: &error });
+        self.pool.queue().push_back(job);
+    }
+
+    /// Pulls one file, and hands it to an upload.
+    async fn fetch(
+        &self,
+        connection: &mut dyn Connection,
+        fetch: &Fetch,
+        memory: OwnedSemaphorePermit,
+    ) -> Result<(), Fault> {
+        connection.pull(fetch.uid).await?;
+        let announced = announced_size(connection, fetch).await?;
+        let mut decryptor = ContentDecryptor::new(&self.pool.mirror.keys.content, announced)?;
+        let mut memory = Some(memory);
+        let mut start_upload = |room| memory.take().map(|memory| self.start_upload(fetch.clone(), memory, room));
+        let mut upload = if fetch.file.size() > STREAMED_ABOVE { start_upload(WAITING_PIECES) } else { None };
+        let mut chunks = Vec::new();
+        loop {
+            match connection.next().await? {
+                Event::Piece(piece) => {
+                    let chunk = decryptor.update(piece)?;
+                    self.pool.mirror.observer.on(Progress::Received { bytes: chunk.len() as u64 });
+                    match &upload {
+                        Some(upload) => upload.send(Part::Chunk(chunk)).await.map_err(|_| Fault::Upload)?,
+                        None => chunks.push(chunk),
+                    }
+                }
+                Event::PullDone => break,
+                _ => {}
+            }
+        }
+        let verified = decryptor.finish(fetch.file.hash)?;
+        if upload.is_none() {
+            upload = start_upload(chunks.len() + 1);
+        }
+        let Some(upload) = upload else { return Err(Fault::Upload) };
+        for chunk in chunks {
+            upload.send(Part::Chunk(chunk)).await.map_err(|_| Fault::Upload)?;
+        }
+        upload.send(Part::End(verified)).await.map_err(|_| Fault::Upload)
+    }
+
+    fn start_upload(&self, fetch: Fetch, memory: OwnedSemaphorePermit, room: usize) -> mpsc::Sender<Part> {
+        let (sender, parts) = mpsc::channel(room);
+        let worker = self.clone();
+        tokio::spawn(async move {
+            let written = tokio::select! {
+                biased;
+                () = worker.pool.cut.cancelled() => Ok(None),
+                written = worker.write(&fetch, parts) => written,
+            };
+            drop(memory);
+            match written {
+                Ok(Some(entry)) => worker.tell(Outcome::Written(fetch, entry)),
+                // Cut off, or the connection failed and the pull is tried again.
+                Ok(None) => {}
+                Err(RunError::Destination(error)) if error.kind != BlobErrorKind::Unusable => {
+                    worker.tell(Outcome::Failed(fetch, error.to_string()));
+                }
+                Err(error) => worker.tell(Outcome::Fatal(error)),
+            }
+        });
+        sender
+    }
+
+    /// Writes the parts of one file as they come; `None` if they end before the file does.
+    async fn write(&self, fetch: &Fetch, mut parts: mpsc::Receiver<Part>) -> Result<Option<FileEntry>, RunError> {
+        let meta = fetch.file.meta();
+        let mut writer = self.pool.mirror.blobs.writer(&fetch.path, &meta).await?;
+        while let Some(part) = parts.recv().await {
+            let result: Result<(), BlobError> = match part {
+                Part::Chunk(chunk) => writer.write(chunk).await,
+                Part::End(verified) => {
+                    self.pool.gate.check()?;
+                    let stamp = writer.commit(verified).await?;
+                    let (hash, size) = (verified.hash(), verified.size());
+                    let (uid, mtime, ctime) = (fetch.uid, meta.mtime, meta.ctime);
+                    return Ok(Some(FileEntry { uid, hash, size, mtime, ctime, stamp }));
+                }
+            };
+            if let Err(error) = result {
+                writer.abort().await;
+                return Err(error.into());
+            }
+        }
+        writer.abort().await;
+        Ok(None)
+    }
+}
+
+impl Fault {
+    fn leaves_connection_usable(&self) -> bool {
+        matches!(self, Fault::Service(_) | Fault::Gone)
+    }
+}
+
+/// Waits for the answer to a pull: bytes of ciphertext.
+async fn announced_size(connection: &mut dyn Connection, fetch: &Fetch) -> Result<u64, Fault> {
+    loop {
+        match connection.next().await? {
+            // What was reserved is what the record says; more is not taken.
+            Event::Content(size) if size > fetch.file.encrypted_size => {
+                return Err(Fault::Content(ContentError::TooLong { announced: fetch.file.encrypted_size }));
+            }
+            Event::Content(size) => return Ok(size),
+            Event::PullGone => return Err(Fault::Gone),
+            Event::PullFailed(text) => return Err(Fault::Service(text)),
+            _ => {}
+        }
+    }
+}
+
+/// Bytes that a file of `size` bytes holds in memory on its way.
+fn footprint(size: u64, write_buffer: u64) -> u64 {
+    let streamed = write_buffer + (WAITING_PIECES as u64 + 2) * MAX_PIECE as u64;
+    if size > STREAMED_ABOVE { streamed } else { size + 1024 }
+}

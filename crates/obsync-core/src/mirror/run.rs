@@ -1,0 +1,632 @@
+//! The steps of one run.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use obsync_proto::wire::Record;
+use obsync_proto::{Cursor, VaultPath};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::fetch::{Outcome, Pool};
+use super::journal::Journal;
+use super::lease::{LeaseGate, LeaseKeeper};
+use super::{Failure, Mirror, Options, Report, RunError};
+use crate::blob::{BlobError, BlobErrorKind, Stamp};
+use crate::item::{Item, ItemKind};
+use crate::listing::Listing;
+use crate::plan::{Copy, Delete, Fetch, Plan, plan};
+use crate::progress::{Action, Progress};
+use crate::reconcile::Survey;
+use crate::remote::Connection;
+use crate::state::{Entry, FileEntry, Head, Lease, Pending};
+use crate::stop::Stop;
+
+/// The most changes that are kept by name. With more, the cursor stays where it was, which serves as well.
+const MOST_PENDING: usize = 500;
+
+/// Copies that run at once.
+const COPIES_AT_ONCE: usize = 16;
+
+/// Files that are deleted by one call.
+const DELETES_AT_ONCE: usize = 1000;
+
+/// Times that a run lists the vault: once, and once more when the service no longer has what it listed.
+const PASSES: u32 = 2;
+
+/// Runs, and tells in the report how it ended.
+pub(super) async fn run(mirror: &Mirror, options: &Options, stop: &Stop) -> Report {
+    let mut report = Report::default();
+    let result = if options.dry_run {
+        rehearse(mirror, options, stop, &mut report).await
+    } else {
+        perform(mirror, options, stop, &mut report).await
+    };
+    report.error = result.err();
+    report
+}
+
+/// Finds out what would be done.
+async fn rehearse(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut Report) -> Result<(), RunError> {
+    let head = mirror.state.head(&mirror.id()).await?;
+    let scope = Scope::of(head.as_ref(), options);
+    report.complete = scope.compares_destination;
+    let head = head.unwrap_or_default();
+    report.cursor = head.cursor;
+    let mut listing = Listing::default();
+    scope.seed(&mut listing, &head, mirror);
+    let Some((mut listing, _)) = list(mirror, options, stop, scope.cursor, listing).await? else {
+        report.incomplete = true;
+        return Ok(());
+    };
+    let refused = refuse(mirror, options, &mut listing);
+    let Some(survey) = stop.or(survey(mirror, options, scope, listing.items)).await.transpose()? else {
+        report.incomplete = true;
+        return Ok(());
+    };
+    let files = survey.files.unwrap_or(head.files);
+    let plan = plan(survey.items, &survey.known, files, &options.rules);
+    report.failed = refused.into_iter().map(|f| f.failure).chain(oversized(&listing.oversized)).collect();
+    tell_plan(mirror, &plan, report);
+    report.unchanged = files.saturating_sub(report.deleted + report.copied);
+    Ok(())
+}
+
+/// Tells and counts what a plan would do.
+fn tell_plan(mirror: &Mirror, plan: &Plan, report: &mut Report) {
+    let size = plan.size();
+    mirror.observer.on(Progress::Planned(&size));
+    let tell = |action| mirror.observer.on(Progress::Done(action));
+    plan.clears.iter().for_each(|d| tell(Action::Delete { path: &d.path }));
+    plan.folders.iter().for_each(|path| tell(Action::Folder { path }));
+    plan.copies.iter().for_each(|c| tell(Action::Copy { from: &c.from, to: &c.to.path }));
+    plan.fetches.iter().for_each(|f| tell(Action::Fetch { path: &f.path, size: f.file.size() }));
+    plan.deletes.iter().for_each(|d| tell(Action::Delete { path: &d.path }));
+    (report.downloaded, report.copied, report.deleted) = (size.fetches, size.copies, size.deletes);
+    report.bytes = size.fetch_bytes;
+    report.guarded = plan.guarded;
+}
+
+/// Does it.
+async fn perform(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut Report) -> Result<(), RunError> {
+    let before = Instant::now();
+    let (lease, head) = mirror.state.lock(&mirror.id(), &options.holder, options.lease_ttl).await?;
+    let keeper = LeaseKeeper::start(mirror.state.clone(), lease.clone(), before);
+    let scope = Scope::of(head.as_ref(), options);
+    report.complete = scope.compares_destination;
+    let head = Head { vault_name: mirror.vault_name.clone(), ..head.unwrap_or_default() };
+    report.cursor = head.cursor;
+    let mut run = Run {
+        mirror,
+        options,
+        stop,
+        gate: keeper.gate(),
+        lease,
+        journal: Journal::new(head, options.commit_every),
+        report,
+        failures: Vec::new(),
+        held: false,
+        cleaned: false,
+    };
+    let result = run.passes(scope).await;
+    let ended = match result {
+        Ok(cursor) => run.finish(cursor).await,
+        Err(error) => run.give_up(error).await,
+    };
+    drop(keeper);
+    ended
+}
+
+/// How much of the vault and the destination a run looks at.
+#[derive(Clone, Copy)]
+struct Scope {
+    /// List from here.
+    cursor: Cursor,
+    /// Compare with a listing of the destination too.
+    compares_destination: bool,
+}
+
+impl Scope {
+    /// Everything where it is asked for or nothing is known; the whole vault where the filter is another than last
+    /// time, so that what it newly lets through is fetched; otherwise what is new.
+    fn of(head: Option<&Head>, options: &Options) -> Self {
+        let compares_destination = options.complete || head.is_none();
+        let cursor = match head {
+            Some(head) if !options.complete && head.filter == options.rules.filter.canonical() => head.cursor,
+            _ => Cursor::START,
+        };
+        Self { cursor, compares_destination }
+    }
+
+    fn is_whole_vault(self) -> bool {
+        self.cursor == Cursor::START
+    }
+
+    /// Puts in what earlier runs left undone. A listing of the whole vault has it anyway.
+    fn seed(self, listing: &mut Listing, head: &Head, mirror: &Mirror) {
+        if !self.is_whole_vault() {
+            head.pending.iter().for_each(|pending| listing.add(pending.record.clone(), &mirror.keys.strings));
+        }
+    }
+}
+
+/// Lists the vault from `cursor` on top of `seed`, on a fresh connection that stays open; `None` when it is time to
+/// stop.
+async fn list(
+    mirror: &Mirror,
+    options: &Options,
+    stop: &Stop,
+    cursor: Cursor,
+    seed: Listing,
+) -> Result<Option<(Listing, Box<dyn Connection>)>, RunError> {
+    let mut listing = seed;
+    let reading = listing.open(mirror, cursor, options.retry);
+    let Some(connection) = stop.or(reading).await.transpose()? else { return Ok(None) };
+    Ok(Some((listing, connection)))
+}
+
+async fn survey(
+    mirror: &Mirror,
+    options: &Options,
+    scope: Scope,
+    items: HashMap<VaultPath, Item>,
+) -> Result<Survey, RunError> {
+    let (state, id, filter) = (mirror.state.as_ref(), mirror.id(), &options.rules.filter);
+    if scope.compares_destination {
+        Survey::of_vault_and_destination(items, state, &id, mirror.blobs.as_ref(), filter).await
+    } else if scope.is_whole_vault() {
+        Survey::of_vault(items, state, &id, filter).await
+    } else {
+        Survey::of_changes(items, state, &id).await
+    }
+}
+
+/// A failure, and the record that is to be tried again.
+struct Noted {
+    failure: Failure,
+    record: Record,
+}
+
+/// Takes out of a listing what cannot be applied: records that cannot be read, paths that the destination cannot
+/// hold.
+fn refuse(mirror: &Mirror, options: &Options, listing: &mut Listing) -> Vec<Noted> {
+    let noted = |name: String, error: String, record: Record| Noted { failure: Failure { path: name, error }, record };
+    let mut refused: Vec<Noted> = std::mem::take(&mut listing.refused)
+        .into_values()
+        .map(|(record, refused)| noted(refused.name, refused.reason.to_string(), record))
+        .collect();
+    listing.items.retain(|path, item| {
+        if item.kind == ItemKind::Deleted || !options.rules.filter.admits(path) {
+            return true;
+        }
+        let Err(error) = mirror.blobs.check(path) else { return true };
+        refused.push(noted(path.to_string(), error.to_string(), record(mirror, path, item)));
+        false
+    });
+    for noted in &refused {
+        mirror.observer.on(Progress::Failed { path: &noted.failure.path, error: &noted.failure.error });
+    }
+    refused
+}
+
+fn oversized(records: &[(obsync_proto::Uid, &'static str)]) -> impl Iterator<Item = Failure> {
+    records.iter().map(|(uid, what)| Failure {
+        path: format!("(record {uid})"),
+        error: format!("refused: its {what} is longer than any honest one"),
+    })
+}
+
+/// The record that an item came from, as far as a later run needs it.
+fn record(mirror: &Mirror, path: &VaultPath, item: &Item) -> Record {
+    let strings = &mirror.keys.strings;
+    let mut record = Record { uid: item.uid, path: strings.encode(path), ..Record::default() };
+    match &item.kind {
+        ItemKind::File(file) => {
+            record.hash = file.hash.map(|hash| strings.encode(&hash.to_string())).unwrap_or_default();
+            (record.size, record.mtime, record.ctime) = (file.encrypted_size, file.mtime, file.ctime);
+        }
+        ItemKind::Folder => record.folder = true,
+        ItemKind::Deleted => record.deleted = true,
+    }
+    record
+}
+
+/// What a run carries from step to step.
+struct Run<'a> {
+    mirror: &'a Mirror,
+    options: &'a Options,
+    stop: &'a Stop,
+    gate: LeaseGate,
+    lease: Lease,
+    journal: Journal,
+    report: &'a mut Report,
+    failures: Vec<Noted>,
+    /// Something was left undone without a note of its name: the cursor must stay.
+    held: bool,
+    cleaned: bool,
+}
+
+impl Run<'_> {
+    /// Lists and applies, and does so once more for what the service no longer had; gives the cursor reached.
+    async fn passes(&mut self, mut scope: Scope) -> Result<Cursor, RunError> {
+        let mut listing = Listing::default();
+        scope.seed(&mut listing, self.journal.head(), self.mirror);
+        let mut pass = 1;
+        loop {
+            let listed = list(self.mirror, self.options, self.stop, scope.cursor, listing).await?;
+            let Some((mut listed, connection)) = listed else {
+                self.report.incomplete = true;
+                return Ok(scope.cursor);
+            };
+            let cursor = listed.cursor;
+            if cursor < scope.cursor {
+                // The vault's history was begun anew: what is new since the old cursor means nothing.
+                scope = Scope { cursor: Cursor::START, ..scope };
+                listing = Listing::default();
+                continue;
+            }
+            let refused = refuse(self.mirror, self.options, &mut listed);
+            self.failures.extend(refused);
+            if !listed.oversized.is_empty() {
+                self.held = true;
+                self.report.failed.extend(oversized(&listed.oversized));
+            }
+            let gone = self.pass(scope, listed.items, connection, cursor).await?;
+            if gone.is_empty() || self.report.incomplete {
+                return Ok(cursor);
+            }
+            if pass == PASSES {
+                gone.iter()
+                    .for_each(|fetch| self.fail(fetch, "the service no longer has this version, nor a newer one"));
+                return Ok(cursor);
+            }
+            pass += 1;
+            scope = Scope { cursor, compares_destination: false };
+            listing = Listing::default();
+            for fetch in gone {
+                listing.add_item(fetch.path, Item { uid: fetch.uid, kind: ItemKind::File(fetch.file) });
+            }
+        }
+    }
+
+    /// Brings the mirror up to one listing; gives what the service no longer had.
+    async fn pass(
+        &mut self,
+        scope: Scope,
+        items: HashMap<VaultPath, Item>,
+        connection: Box<dyn Connection>,
+        cursor: Cursor,
+    ) -> Result<Vec<Fetch>, RunError> {
+        let surveying = survey(self.mirror, self.options, scope, items);
+        let Some(survey) = self.stop.or(surveying).await.transpose()? else {
+            self.report.incomplete = true;
+            return Ok(Vec::new());
+        };
+        let Survey { items, known, corrections, files } = survey;
+        if let Some(files) = files {
+            self.journal.set_files(files);
+        }
+        for (path, was, is) in corrections {
+            self.journal.note(path, was.as_ref(), is);
+        }
+        let plan = plan(items, &known, self.journal.files(), &self.options.rules);
+        self.mirror.observer.on(Progress::Planned(&plan.size()));
+        if plan.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.apply(plan, &known, connection, cursor).await
+    }
+
+    /// Carries out a plan, step by step.
+    async fn apply(
+        &mut self,
+        plan: Plan,
+        known: &HashMap<VaultPath, Entry>,
+        connection: Box<dyn Connection>,
+        cursor: Cursor,
+    ) -> Result<Vec<Fetch>, RunError> {
+        if !self.cleaned {
+            self.gate.check()?;
+            self.mirror.blobs.clean().await?;
+            self.cleaned = true;
+        }
+        if plan.guarded.is_some() {
+            self.held = true;
+            self.report.guarded = plan.guarded;
+        }
+        for path in plan.forgets {
+            let was = known.get(&path);
+            self.journal.note(path, was, None);
+        }
+        self.delete(&plan.clears, known, &plan.folders).await?;
+        self.make_folders(&plan.folders, known).await?;
+        let mut fetches = plan.fetches;
+        fetches.extend(self.copy(plan.copies, known).await?);
+        let gone = self.fetch(fetches, known, connection, cursor).await?;
+        self.delete(&plan.deletes, known, &plan.folders).await?;
+        Ok(gone)
+    }
+
+    /// Whether it is time to stop; then the run is incomplete.
+    fn stops(&mut self) -> bool {
+        self.report.incomplete |= self.stop.has_come();
+        self.report.incomplete
+    }
+
+    fn fail(&mut self, fetch: &Fetch, error: impl Into<String>) {
+        let item = Item { uid: fetch.uid, kind: ItemKind::File(fetch.file) };
+        self.fail_item(&fetch.path, &item, error.into());
+    }
+
+    fn fail_item(&mut self, path: &VaultPath, item: &Item, error: String) {
+        self.mirror.observer.on(Progress::Failed { path, error: &error });
+        let record = record(self.mirror, path, item);
+        self.failures.push(Noted { failure: Failure { path: path.to_string(), error }, record });
+    }
+
+    fn done(&self, action: Action<'_>) {
+        self.mirror.observer.on(Progress::Done(action));
+    }
+
+    async fn make_folders(&mut self, folders: &[VaultPath], known: &HashMap<VaultPath, Entry>) -> Result<(), RunError> {
+        for path in folders {
+            if self.stops() {
+                break;
+            }
+            self.gate.check()?;
+            match self.mirror.blobs.create_folder(path).await {
+                Ok(()) => {
+                    self.journal.note(path.clone(), known.get(path), Some(Entry::Folder));
+                    self.done(Action::Folder { path });
+                }
+                Err(error) => {
+                    let item = Item { uid: self.cursor_uid(), kind: ItemKind::Folder };
+                    self.fail_item(path, &item, usable(error)?);
+                }
+            }
+            self.journal.commit_if_due(self.mirror, &self.lease).await?;
+        }
+        Ok(())
+    }
+
+    /// A number for a record that is made up: it gives way to every real one that is new.
+    fn cursor_uid(&self) -> obsync_proto::Uid {
+        obsync_proto::Uid(self.journal.head().cursor.0)
+    }
+
+    /// Copies within the destination; gives what has to be fetched after all.
+    async fn copy(&mut self, copies: Vec<Copy>, known: &HashMap<VaultPath, Entry>) -> Result<Vec<Fetch>, RunError> {
+        let (mirror, gate, stop) = (self.mirror, self.gate.clone(), self.stop);
+        let stopped = std::pin::pin!(stop.wait());
+        let mut results = futures_util::stream::iter(copies)
+            .take_until(stopped)
+            .map(|copy| {
+                let gate = gate.clone();
+                async move { (copy_one(mirror, &gate, &copy).await, copy) }
+            })
+            .buffer_unordered(COPIES_AT_ONCE);
+        let mut fetches = Vec::new();
+        while let Some((result, copy)) = results.next().await {
+            match result {
+                Ok(stamp) => self.copied(&copy, stamp, known),
+                Err(RunError::Destination(error)) if error.kind == BlobErrorKind::Unusable => return Err(error.into()),
+                Err(RunError::Destination(error)) => {
+                    tracing::debug!(from = %copy.from, to = %copy.to.path, %error, "fetching instead of copying");
+                    fetches.push(copy.to);
+                }
+                Err(error) => return Err(error),
+            }
+            self.journal.commit_if_due(self.mirror, &self.lease).await?;
+        }
+        self.stops();
+        Ok(fetches)
+    }
+
+    fn copied(&mut self, copy: &Copy, stamp: Stamp, known: &HashMap<VaultPath, Entry>) {
+        let Fetch { path, uid, file } = &copy.to;
+        let FileEntry { hash, size, .. } = copy.source;
+        let entry = FileEntry { uid: *uid, hash, size, mtime: file.mtime, ctime: file.ctime, stamp };
+        self.report.copied += 1;
+        self.done(Action::Copy { from: &copy.from, to: path });
+        self.journal.note(path.clone(), known.get(path), Some(Entry::File(entry)));
+    }
+
+    /// Fetches; gives what the service no longer had.
+    async fn fetch(
+        &mut self,
+        fetches: Vec<Fetch>,
+        known: &HashMap<VaultPath, Entry>,
+        connection: Box<dyn Connection>,
+        cursor: Cursor,
+    ) -> Result<Vec<Fetch>, RunError> {
+        if fetches.is_empty() || self.stops() {
+            return Ok(Vec::new());
+        }
+        let (outcomes, received) = mpsc::unbounded_channel();
+        let pool =
+            Pool::start(self.mirror, self.options, self.gate.clone(), fetches, Some(connection), cursor, outcomes);
+        let result = self.follow(&pool, received, known).await;
+        pool.drain.cancel();
+        pool.cut.cancel();
+        result
+    }
+
+    /// Takes note of what the pool does until it is done or has to stop.
+    async fn follow(
+        &mut self,
+        pool: &Arc<Pool>,
+        mut outcomes: mpsc::UnboundedReceiver<Outcome>,
+        known: &HashMap<VaultPath, Entry>,
+    ) -> Result<Vec<Fetch>, RunError> {
+        let (mut gone, mut unreachable) = (Vec::new(), None);
+        let mut cut_at = None;
+        loop {
+            let outcome = tokio::select! {
+                outcome = outcomes.recv() => outcome,
+                () = tokio::time::sleep_until(self.journal.due()) => {
+                    self.journal.commit(self.mirror, &self.lease).await?;
+                    continue;
+                }
+                () = self.stop.wait(), if cut_at.is_none() => {
+                    self.report.incomplete = true;
+                    pool.drain.cancel();
+                    cut_at = Some(Instant::now() + self.stop.grace);
+                    continue;
+                }
+                () = tokio::time::sleep_until(cut_at.unwrap_or_else(Instant::now)), if cut_at.is_some() => {
+                    pool.cut.cancel();
+                    break;
+                }
+            };
+            match outcome {
+                None => break,
+                Some(Outcome::Written(fetch, entry)) => self.fetched(fetch, entry, known),
+                Some(Outcome::Failed(fetch, error)) => self.fail(&fetch, error),
+                Some(Outcome::Gone(fetch)) => gone.push(fetch),
+                Some(Outcome::Fatal(error)) => return Err(error),
+                Some(Outcome::Unreachable(error)) => unreachable = Some(error),
+            }
+            self.journal.commit_if_due(self.mirror, &self.lease).await?;
+        }
+        match unreachable {
+            Some(error) if pool.waiting() > 0 && !self.report.incomplete => Err(error.into()),
+            _ => Ok(gone),
+        }
+    }
+
+    fn fetched(&mut self, fetch: Fetch, entry: FileEntry, known: &HashMap<VaultPath, Entry>) {
+        self.report.downloaded += 1;
+        self.report.bytes += entry.size;
+        self.done(Action::Fetch { path: &fetch.path, size: entry.size });
+        let was = known.get(&fetch.path);
+        self.journal.note(fetch.path, was, Some(Entry::File(entry)));
+    }
+
+    /// Deletes files, then the folders among `deletes` and those that the files leave empty, and only then takes
+    /// note: after a crash all of it is done again.
+    async fn delete(
+        &mut self,
+        deletes: &[Delete],
+        known: &HashMap<VaultPath, Entry>,
+        wanted: &[VaultPath],
+    ) -> Result<(), RunError> {
+        let (folders, files): (Vec<&Delete>, Vec<&Delete>) = deletes.iter().partition(|delete| delete.folder);
+        let mut removed = Vec::new();
+        for chunk in files.chunks(DELETES_AT_ONCE) {
+            if self.stops() {
+                break;
+            }
+            self.gate.check()?;
+            let paths: Vec<VaultPath> = chunk.iter().map(|delete| delete.path.clone()).collect();
+            let results = self.mirror.blobs.delete(&paths).await;
+            for (path, result) in paths.into_iter().zip(results) {
+                match result {
+                    Ok(()) => removed.push(path),
+                    Err(error) => {
+                        let item = Item { uid: self.cursor_uid(), kind: ItemKind::Deleted };
+                        self.fail_item(&path, &item, usable(error)?);
+                    }
+                }
+            }
+        }
+        if !self.stops() {
+            self.remove_folders(&folders, &removed, wanted).await?;
+            for folder in folders {
+                self.done(Action::Delete { path: &folder.path });
+                self.journal.note(folder.path.clone(), known.get(&folder.path), None);
+            }
+        }
+        for path in removed {
+            self.report.deleted += 1;
+            self.done(Action::Delete { path: &path });
+            let was = known.get(&path);
+            self.journal.note(path, was, None);
+        }
+        self.journal.commit_if_due(self.mirror, &self.lease).await
+    }
+
+    /// Removes, innermost first, the given folders and those around removed files that the vault does not have by
+    /// themselves, as far as they are empty.
+    async fn remove_folders(
+        &mut self,
+        folders: &[&Delete],
+        removed: &[VaultPath],
+        wanted: &[VaultPath],
+    ) -> Result<(), RunError> {
+        let wanted: HashSet<&VaultPath> = wanted.iter().collect();
+        if !self.mirror.blobs.keeps_folders() || (folders.is_empty() && removed.is_empty()) {
+            return Ok(());
+        }
+        let mut around: HashSet<VaultPath> = removed.iter().flat_map(VaultPath::ancestors).collect();
+        around.retain(|path| !wanted.contains(path));
+        let paths: Vec<VaultPath> = around.iter().cloned().collect();
+        if !paths.is_empty() {
+            let kept = self.mirror.state.entries(&self.mirror.id(), &paths).await?;
+            around.retain(|path| !kept.contains_key(path));
+        }
+        let empty: BTreeSet<VaultPath> = around.into_iter().chain(folders.iter().map(|d| d.path.clone())).collect();
+        for path in empty.iter().rev() {
+            self.gate.check()?;
+            if let Err(error) = self.mirror.blobs.remove_folder(path).await {
+                let item = Item { uid: self.cursor_uid(), kind: ItemKind::Deleted };
+                self.fail_item(path, &item, usable(error)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records the end of a run that got through, or was stopped.
+    async fn finish(mut self, cursor: Cursor) -> Result<(), RunError> {
+        let now = self.mirror.clock.unix_ms();
+        let mut head = self.journal.head().clone();
+        head.ended_at = now;
+        self.held |= self.report.incomplete || self.failures.len() > MOST_PENDING;
+        let noted = std::mem::take(&mut self.failures);
+        if !self.held {
+            head.cursor = cursor;
+            head.filter = self.options.rules.filter.canonical().to_owned();
+            head.pending = noted
+                .iter()
+                .map(|noted| Pending { record: noted.record.clone(), error: noted.failure.error.clone() })
+                .collect();
+        }
+        self.take_failures(noted);
+        if self.report.is_success() {
+            head.succeeded_at = now;
+        }
+        self.report.cursor = head.cursor;
+        self.report.unchanged = head.files.saturating_sub(self.report.downloaded + self.report.copied);
+        self.journal.finish(self.mirror, self.lease, head).await
+    }
+
+    /// Records what was done before an error, as far as that is possible.
+    async fn give_up(mut self, error: RunError) -> Result<(), RunError> {
+        let noted = std::mem::take(&mut self.failures);
+        self.take_failures(noted);
+        self.report.unchanged = self.journal.files().saturating_sub(self.report.downloaded + self.report.copied);
+        if let Err(second) = self.journal.commit(self.mirror, &self.lease).await {
+            tracing::warn!(error = %second, "what this run did could not be recorded; the next one does it again");
+        }
+        if let Err(second) = self.mirror.state.unlock(self.lease).await {
+            tracing::warn!(error = %second, "the lease could not be given back; it runs out by itself");
+        }
+        Err(error)
+    }
+
+    fn take_failures(&mut self, noted: Vec<Noted>) {
+        self.report.failed.extend(noted.into_iter().map(|noted| noted.failure));
+        self.report.failed.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+}
+
+async fn copy_one(mirror: &Mirror, gate: &LeaseGate, copy: &Copy) -> Result<Stamp, RunError> {
+    gate.check()?;
+    let meta = crate::blob::BlobMeta { hash: Some(copy.source.hash), size: copy.source.size, ..copy.to.file.meta() };
+    Ok(mirror.blobs.copy(&copy.from, &copy.source.stamp, &copy.to.path, &meta).await?)
+}
+
+/// The text of a fault with one path; a fault of the whole destination ends the run.
+fn usable(error: BlobError) -> Result<String, RunError> {
+    if error.kind == BlobErrorKind::Unusable { Err(error.into()) } else { Ok(error.to_string()) }
+}

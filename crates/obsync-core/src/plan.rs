@@ -1,0 +1,248 @@
+//! What to do, from what the vault says and what the mirror has: a pure function.
+
+use std::collections::{HashMap, HashSet};
+
+use obsync_proto::{ContentHash, Uid, VaultPath};
+
+use crate::filter::Filter;
+use crate::item::{FileItem, Item, ItemKind};
+use crate::progress::Planned;
+use crate::state::{Entry, FileEntry};
+
+/// The most files that a run may delete.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MaxDelete {
+    /// Half of a mirror that has over 100 files; a smaller one may be emptied.
+    #[default]
+    Default,
+    /// So many files.
+    Count(u64),
+    /// So many percent of the mirror's files.
+    Percent(u8),
+}
+
+impl MaxDelete {
+    /// The limit for a mirror of so many files.
+    pub fn of(self, files: u64) -> u64 {
+        match self {
+            MaxDelete::Default if files <= 100 => files,
+            MaxDelete::Default => files / 2,
+            MaxDelete::Count(count) => count,
+            MaxDelete::Percent(percent) => (u128::from(files) * u128::from(percent) / 100) as u64,
+        }
+    }
+}
+
+/// What a plan depends on beside the vault and the mirror.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Which paths are mirrored. What it does not let through is treated as deleted.
+    pub filter: Filter,
+    /// Leave files in the mirror that the vault no longer has.
+    pub keep_deleted: bool,
+    /// How many files may be deleted.
+    pub max_delete: MaxDelete,
+}
+
+/// A file to fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// Where it goes.
+    pub path: VaultPath,
+    /// The record to pull.
+    pub uid: Uid,
+    /// What its record says.
+    pub file: FileItem,
+}
+
+/// A file that the destination has under another path, or whose times only are new (`from == to`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// What is there.
+    pub from: VaultPath,
+    /// As it was written.
+    pub source: FileEntry,
+    /// What to make, and what to fetch where the source turns out to be another.
+    pub to: Fetch,
+}
+
+/// Something to take away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delete {
+    /// What.
+    pub path: VaultPath,
+    /// A folder is removed only if nothing is left in it.
+    pub folder: bool,
+}
+
+/// More would be deleted than is allowed, so nothing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guarded {
+    /// Files that would be deleted.
+    pub deletes: u64,
+    /// Files that may be.
+    pub limit: u64,
+}
+
+/// What to do, in this order. Nothing within one step depends on the order there.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Deletions that make room: a file where a folder is to be, or the other way round.
+    pub clears: Vec<Delete>,
+    /// Folders to make.
+    pub folders: Vec<VaultPath>,
+    /// Files to copy.
+    pub copies: Vec<Copy>,
+    /// Files to fetch.
+    pub fetches: Vec<Fetch>,
+    /// The other deletions.
+    pub deletes: Vec<Delete>,
+    /// Paths that the mirror is to forget but not to touch.
+    pub forgets: Vec<VaultPath>,
+    /// Set when deletions were left out because there are too many.
+    pub guarded: Option<Guarded>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        *self == Plan::default()
+    }
+
+    /// How much there is to do.
+    pub fn size(&self) -> Planned {
+        Planned {
+            fetches: self.fetches.len() as u64,
+            fetch_bytes: self.fetches.iter().map(|f| f.file.size()).sum(),
+            copies: self.copies.len() as u64,
+            deletes: self.clears.iter().chain(&self.deletes).filter(|d| !d.folder).count() as u64,
+        }
+    }
+}
+
+/// Decides what to do with `items`, given what the mirror has of their paths (`known`) and how many files it has in
+/// all (`files`).
+///
+/// Only `items` are acted on: entries of `known` beside them serve as sources of copies.
+pub fn plan(
+    items: impl IntoIterator<Item = (VaultPath, Item)>,
+    known: &HashMap<VaultPath, Entry>,
+    files: u64,
+    rules: &Rules,
+) -> Plan {
+    let mut plan = Plan::default();
+    let mut fetches = Vec::new();
+    for (path, mut item) in items {
+        if !rules.filter.admits(&path) {
+            item.kind = ItemKind::Deleted;
+        }
+        let entry = known.get(&path);
+        if item.is_applied(entry) {
+            continue;
+        }
+        match item.kind {
+            ItemKind::File(file) => fetches.push(Fetch { path, uid: item.uid, file }),
+            ItemKind::Folder => plan.folders.push(path),
+            ItemKind::Deleted => match entry {
+                Some(Entry::File(_)) if rules.keep_deleted => plan.forgets.push(path),
+                Some(entry) => plan.deletes.push(Delete { path, folder: matches!(entry, Entry::Folder) }),
+                None => {}
+            },
+        }
+    }
+    plan.replace_changed_kinds(&fetches, known);
+    plan.part_clears(&fetches);
+    plan.part_copies(&fetches, known);
+    plan.guard(files, rules);
+    plan.sort();
+    plan
+}
+
+impl Plan {
+    /// A path that was a folder and becomes a file, or the other way round: the old one goes first.
+    fn replace_changed_kinds(&mut self, fetches: &[Fetch], known: &HashMap<VaultPath, Entry>) {
+        for fetch in fetches {
+            if matches!(known.get(&fetch.path), Some(Entry::Folder)) {
+                self.clears.push(Delete { path: fetch.path.clone(), folder: true });
+            }
+        }
+        for folder in &self.folders {
+            if matches!(known.get(folder), Some(Entry::File(_))) {
+                self.clears.push(Delete { path: folder.clone(), folder: false });
+            }
+        }
+    }
+
+    /// Moves the deletions to the front that stand in the way of something new: a file that becomes a folder, files
+    /// in a folder that becomes a file, and names that differ in case only, which some file systems take for one.
+    fn part_clears(&mut self, fetches: &[Fetch]) {
+        let targets = || fetches.iter().map(|f| &f.path).chain(&self.folders);
+        let files: HashSet<&VaultPath> = fetches.iter().map(|f| &f.path).collect();
+        let folders: HashSet<VaultPath> =
+            targets().flat_map(VaultPath::ancestors).chain(self.folders.iter().cloned()).collect();
+        let folded: HashSet<String> = targets().map(|path| path.to_lowercase()).collect();
+        let in_the_way = |delete: &Delete| {
+            (!delete.folder && folders.contains(&delete.path))
+                || delete.path.ancestors().any(|folder| files.contains(&folder))
+                || folded.contains(&delete.path.to_lowercase())
+        };
+        let (clears, deletes) = std::mem::take(&mut self.deletes).into_iter().partition(in_the_way);
+        self.deletes = deletes;
+        self.clears.extend::<Vec<_>>(clears);
+    }
+
+    /// Turns fetches into copies where the mirror has the content under a path that stays as it is until the copies
+    /// are done.
+    fn part_copies(&mut self, fetches: &[Fetch], known: &HashMap<VaultPath, Entry>) {
+        let changing: HashSet<&VaultPath> =
+            fetches.iter().map(|f| &f.path).chain(self.clears.iter().map(|d| &d.path)).collect();
+        let sources: HashMap<ContentHash, (&VaultPath, &FileEntry)> = known
+            .iter()
+            .filter_map(|(path, entry)| match entry {
+                Entry::File(file) if !changing.contains(path) => Some((file.hash, (path, file))),
+                _ => None,
+            })
+            .collect();
+        let source_of = |fetch: &Fetch| match known.get(&fetch.path) {
+            Some(Entry::File(entry)) if fetch.file.has_content_of(fetch.uid, entry) => {
+                Some((fetch.path.clone(), entry.clone()))
+            }
+            _ => fetch
+                .file
+                .hash
+                .and_then(|hash| sources.get(&hash))
+                .map(|(path, file)| ((*path).clone(), (*file).clone())),
+        };
+        for fetch in fetches {
+            match source_of(fetch) {
+                Some((from, source)) => self.copies.push(Copy { from, source, to: fetch.clone() }),
+                None => self.fetches.push(fetch.clone()),
+            }
+        }
+    }
+
+    /// Takes all deletions out if there are too many. The old path of a renamed file is no loss and does not count.
+    fn guard(&mut self, files: u64, rules: &Rules) {
+        let renamed: HashSet<&VaultPath> = self.copies.iter().map(|c| &c.from).collect();
+        let lost = |d: &&Delete| !d.folder && !renamed.contains(&d.path);
+        let deletes = self.clears.iter().chain(&self.deletes).filter(lost).count() as u64;
+        let limit = rules.max_delete.of(files);
+        if deletes > limit {
+            self.guarded = Some(Guarded { deletes, limit });
+            self.clears.clear();
+            self.deletes.clear();
+        }
+    }
+
+    /// Files before the folders that they are in, inner folders before outer ones; new folders the other way round.
+    fn sort(&mut self) {
+        for deletes in [&mut self.clears, &mut self.deletes] {
+            deletes.sort_by(|a, b| a.folder.cmp(&b.folder).then_with(|| b.path.cmp(&a.path)));
+        }
+        self.folders.sort();
+        self.fetches.sort_by_key(|fetch| fetch.uid);
+    }
+}
+
+#[cfg(test)]
+mod tests;
