@@ -1,0 +1,5 @@
+//! Destinations.
+
+pub mod local;
+
+pub use local::LocalFolder;

@@ -1,0 +1,5 @@
+//! Memories of earlier runs.
+
+pub mod sqlite;
+
+pub use sqlite::SqliteState;

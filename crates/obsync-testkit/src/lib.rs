@@ -1,0 +1,29 @@
+//! What the tests, the demo and the benchmarks of obsync share. Not published.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`memory`] | a destination and a state store in memory, with counters, open to tampering |
+//! | [`fault`] | wrappers that let any destination or state store fail, die or dawdle at a chosen call |
+//! | [`conformance`] | the suites that every destination and every state store has to pass |
+//! | [`vault`] | a device that writes into a vault at the emulator, with real encryption |
+//! | [`generate`] | vaults as people have them, and changes to them, from a seed |
+//! | [`tree`] | files and folders side by side, whether a vault's or a disk's |
+//! | [`keys`] | keys, derived once per process |
+//!
+//! Everything here panics where a test could only fail: that is its way to report.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+pub mod conformance;
+pub mod fault;
+pub mod generate;
+pub mod keys;
+pub mod memory;
+pub mod tree;
+pub mod vault;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks whatever another test's panic left behind: no invariant spans a panic here.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
