@@ -171,6 +171,14 @@ pub trait BlobStore: Send + Sync {
     /// [`BlobError`].
     async fn digest(&self, path: &VaultPath, deep: bool) -> Result<Option<Digest>, BlobError>;
 
+    /// The content hash that obsync noted with a file when it wrote it under this path. This tells what an earlier
+    /// run has left, of which the state knows nothing any more, from files that are not obsync's. `None` where there
+    /// is no such note, or it came here from another path.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    async fn noted_hash(&self, path: &VaultPath) -> Result<Option<ContentHash>, BlobError>;
+
     /// Everything that is there, in any order. Leaves out what is no [`VaultPath`] and what the store keeps for
     /// itself.
     fn list(&self) -> BoxStream<'_, Result<Listed, BlobError>>;

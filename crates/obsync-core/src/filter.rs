@@ -47,6 +47,24 @@ impl Filter {
         })
     }
 
+    /// Reads what [`canonical`](Self::canonical) wrote.
+    ///
+    /// # Errors
+    /// [`InvalidGlob`] where it is of another form.
+    pub fn from_canonical(canonical: &str) -> Result<Self, InvalidGlob> {
+        #[derive(serde::Deserialize)]
+        struct Globs {
+            include: Vec<String>,
+            exclude: Vec<String>,
+        }
+        if canonical.is_empty() {
+            return Ok(Self::default());
+        }
+        let Globs { include, exclude } = serde_json::from_str(canonical)
+            .map_err(|e| InvalidGlob { glob: canonical.to_owned(), reason: e.to_string() })?;
+        Self::new(&include, &exclude)
+    }
+
     /// A text that is equal for filters with the same globs; empty for the filter that lets everything through.
     pub fn canonical(&self) -> &str {
         &self.canonical
@@ -129,6 +147,9 @@ mod tests {
     fn canonical_form_ignores_order_and_tells_filters_apart() {
         assert_eq!(filter(&["a", "b"], &[]).canonical(), filter(&["b", "a", "a"], &[]).canonical());
         assert_ne!(filter(&["a"], &[]).canonical(), filter(&[], &["a"]).canonical());
+        let read = Filter::from_canonical(filter(&["a"], &["b"]).canonical()).unwrap();
+        assert!(admits(&read, "a") && !admits(&read, "a/b"));
+        assert!(Filter::from_canonical("{}").is_err() && admits(&Filter::from_canonical("").unwrap(), "x"));
     }
 
     #[test]

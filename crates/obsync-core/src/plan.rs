@@ -109,6 +109,13 @@ impl Plan {
         *self == Plan::default()
     }
 
+    /// Files of the mirror that stay as they are, out of `files` that it has, with `known` what was planned with.
+    pub fn unchanged(&self, files: u64, known: &HashMap<VaultPath, Entry>) -> u64 {
+        let targets = self.fetches.iter().chain(self.copies.iter().map(|copy| &copy.to));
+        let overwritten = targets.filter(|to| matches!(known.get(&to.path), Some(Entry::File(_)))).count() as u64;
+        files.saturating_sub(overwritten + self.size().deletes + self.forgets.len() as u64)
+    }
+
     /// How much there is to do.
     pub fn size(&self) -> Planned {
         Planned {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use futures_util::{StreamExt, TryStreamExt};
-use obsync_proto::{Uid, VaultPath};
+use obsync_proto::{ContentHash, Uid, VaultPath};
 
 use crate::blob::{BlobError, BlobStore, Digest, ListedKind};
 use crate::filter::Filter;
@@ -95,7 +95,7 @@ impl Survey {
                 }
             }
         }
-        survey.add_unknown(found, &mut suspects);
+        survey.add_unknown(found, filter, &mut suspects);
         survey.examine(suspects, blobs, filter).await?;
         Ok(survey)
     }
@@ -104,21 +104,23 @@ impl Survey {
         self.files = self.files.map(|files| files + u64::from(matches!(entry, Entry::File(_))));
     }
 
-    /// Takes what the destination has without an entry, where the vault has something of that kind there.
+    /// Takes what the destination has without an entry: what the vault has there too, and what may be a leftover of an
+    /// earlier run.
     fn add_unknown(
         &mut self,
         found: HashMap<VaultPath, ListedKind>,
+        filter: &Filter,
         suspects: &mut Vec<(VaultPath, Option<FileEntry>)>,
     ) {
         for (path, kind) in found {
-            match (kind, self.items.get(&path).map(|item| &item.kind)) {
+            let wanted = self.items.get(&path).map(|item| &item.kind).filter(|_| filter.admits(&path));
+            match (kind, wanted) {
                 (ListedKind::Folder, Some(ItemKind::Folder)) => {
                     self.corrections.push((path.clone(), None, Some(Entry::Folder)));
                     self.known.insert(path, Entry::Folder);
                 }
-                (ListedKind::File { size, .. }, Some(ItemKind::File(file))) if file.size() == size => {
-                    suspects.push((path, None));
-                }
+                (ListedKind::File { size, .. }, Some(ItemKind::File(file))) if file.size() != size => {}
+                (ListedKind::File { .. }, _) => suspects.push((path, None)),
                 _ => {}
             }
         }
@@ -131,12 +133,15 @@ impl Survey {
         blobs: &dyn BlobStore,
         filter: &Filter,
     ) -> Result<(), RunError> {
-        let mut digests = futures_util::stream::iter(suspects)
-            .map(async |(path, believed)| (blobs.digest(&path, false).await, path, believed))
+        let suspects: Vec<_> = suspects
+            .into_iter()
+            .map(|(path, believed)| (self.origin(&path, believed.as_ref(), filter), path, believed))
+            .collect();
+        let mut recognised = futures_util::stream::iter(suspects)
+            .map(async |(origin, path, believed)| (recognise(blobs, &path, origin).await, path, believed))
             .buffer_unordered(DIGESTS_AT_ONCE);
-        while let Some((digest, path, believed)) = digests.next().await {
-            let is = self.recognise(&path, digest?, believed.as_ref());
-            let was = believed.map(Entry::File);
+        while let Some((is, path, believed)) = recognised.next().await {
+            let (is, was) = (is?.map(Entry::File), believed.map(Entry::File));
             if is != was {
                 self.corrections.push((path.clone(), was, is.clone()));
             }
@@ -147,17 +152,16 @@ impl Survey {
         Ok(())
     }
 
-    /// The entry that a file at the destination deserves: what the state believed, or what the vault has.
-    fn recognise(&self, path: &VaultPath, digest: Option<Digest>, believed: Option<&FileEntry>) -> Option<Entry> {
-        let digest = digest?;
-        let hash = digest.hash;
-        let (uid, ctime) = match (believed, self.items.get(path)) {
-            (Some(file), _) if file.hash == hash => (file.uid, file.ctime),
-            (_, Some(Item { uid, kind: ItemKind::File(file) })) if file.hash == Some(hash) => (*uid, file.ctime),
-            _ => return None,
+    /// Where the file at `path` may come from.
+    fn origin(&self, path: &VaultPath, believed: Option<&FileEntry>, filter: &Filter) -> Origin {
+        let item = match self.items.get(path) {
+            Some(Item { uid, kind: ItemKind::File(file) }) if filter.admits(path) => {
+                file.hash.map(|hash| Noted { hash, uid: *uid, ctime: file.ctime })
+            }
+            _ => None,
         };
-        let Digest { size, mtime, stamp, .. } = digest;
-        Some(Entry::File(FileEntry { uid, hash, size, mtime, ctime, stamp }))
+        let believed = believed.map(|file| Noted { hash: file.hash, uid: file.uid, ctime: file.ctime });
+        Origin { believed, item }
     }
 
     /// Takes an entry that holds: drops the item that it fulfils, or keeps both for the plan.
@@ -174,6 +178,37 @@ impl Survey {
         }
         self.known.insert(path, entry);
     }
+}
+
+/// What is known of a content that a file may have.
+struct Noted {
+    hash: ContentHash,
+    uid: Uid,
+    ctime: i64,
+}
+
+/// Where a file at the destination may come from.
+struct Origin {
+    /// The state says so.
+    believed: Option<Noted>,
+    /// The vault has it.
+    item: Option<Noted>,
+}
+
+/// The entry that a file at the destination deserves: for what the state believed, for what the vault has, or, where
+/// neither says anything, for what an earlier run noted with it. `None` for a file that is not obsync's.
+async fn recognise(blobs: &dyn BlobStore, path: &VaultPath, origin: Origin) -> Result<Option<FileEntry>, BlobError> {
+    let Origin { believed, item } = origin;
+    let mut candidates: Vec<Noted> = believed.into_iter().chain(item).collect();
+    if candidates.is_empty() {
+        candidates.extend(blobs.noted_hash(path).await?.map(|hash| Noted { hash, uid: Uid::default(), ctime: 0 }));
+    }
+    if candidates.is_empty() {
+        return Ok(None);
+    }
+    let Some(Digest { hash, size, mtime, stamp }) = blobs.digest(path, false).await? else { return Ok(None) };
+    let origin = candidates.into_iter().find(|noted| noted.hash == hash);
+    Ok(origin.map(|Noted { uid, ctime, .. }| FileEntry { uid, hash, size, mtime, ctime, stamp }))
 }
 
 /// What a destination has, path by path.

@@ -63,6 +63,11 @@ impl RemoteError {
         Self { kind, message: message.into() }
     }
 
+    /// Whether nothing can be had from the service any more, so that there is no use in asking for other files.
+    pub fn ends_run(&self) -> bool {
+        !matches!(self.kind, RemoteErrorKind::Unreachable | RemoteErrorKind::Refused)
+    }
+
     /// Whether another try can help.
     pub fn is_transient(&self) -> bool {
         self.kind == RemoteErrorKind::Unreachable

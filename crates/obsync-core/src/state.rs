@@ -58,6 +58,8 @@ pub struct FileEntry {
 /// A change of the vault that could not be applied, kept by name until it is or the vault takes it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
+    /// What to call it: its path, or what stands for it where it has none that can be shown.
+    pub name: String,
     /// The record, as the service sent it.
     pub record: Record,
     /// Why the last try failed.

@@ -227,7 +227,7 @@ impl Worker {
         let error = match fault {
             Fault::Upload => return,
             Fault::Gone => return self.tell(Outcome::Gone(job.fetch)),
-            Fault::Connection(error) if !error.is_transient() => return self.tell(Outcome::Fatal(error.into())),
+            Fault::Connection(error) if error.ends_run() => return self.tell(Outcome::Fatal(error.into())),
             Fault::Connection(error) => error.to_string(),
             Fault::Content(error) => error.to_string(),
             Fault::Service(text) => format!("the service cannot serve it: {text}"),

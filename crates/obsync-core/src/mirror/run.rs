@@ -69,7 +69,7 @@ async fn rehearse(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut 
     let plan = plan(survey.items, &survey.known, files, &options.rules);
     report.failed = refused.into_iter().map(|f| f.failure).chain(oversized(&listing.oversized)).collect();
     tell_plan(mirror, &plan, report);
-    report.unchanged = files.saturating_sub(report.deleted + report.copied);
+    report.unchanged = plan.unchanged(files, &survey.known);
     Ok(())
 }
 
@@ -186,6 +186,13 @@ async fn survey(
 struct Noted {
     failure: Failure,
     record: Record,
+}
+
+impl Noted {
+    fn to_pending(&self) -> Pending {
+        let Failure { path, error } = self.failure.clone();
+        Pending { name: path, record: self.record.clone(), error }
+    }
 }
 
 /// Takes out of a listing what cannot be applied: records that cannot be read, paths that the destination cannot
@@ -365,6 +372,11 @@ impl Run<'_> {
         self.failures.push(Noted { failure: Failure { path: path.to_string(), error }, record });
     }
 
+    fn fail_deletion(&mut self, path: &VaultPath, error: String) {
+        let item = Item { uid: self.cursor_uid(), kind: ItemKind::Deleted };
+        self.fail_item(path, &item, error);
+    }
+
     fn done(&self, action: Action<'_>) {
         self.mirror.observer.on(Progress::Done(action));
     }
@@ -523,18 +535,21 @@ impl Run<'_> {
             for (path, result) in paths.into_iter().zip(results) {
                 match result {
                     Ok(()) => removed.push(path),
-                    Err(error) => {
-                        let item = Item { uid: self.cursor_uid(), kind: ItemKind::Deleted };
-                        self.fail_item(&path, &item, usable(error)?);
-                    }
+                    Err(error) => self.fail_deletion(&path, usable(error)?),
                 }
             }
         }
         if !self.stops() {
-            self.remove_folders(&folders, &removed, wanted).await?;
-            for folder in folders {
+            let stuck = self.remove_folders(&folders, &removed, wanted).await?;
+            // What lies in a folder that could not be removed stays recorded, so that the folder is tried again.
+            let is_stuck = |path: &VaultPath| stuck.contains(path) || path.ancestors().any(|f| stuck.contains(&f));
+            removed.retain(|path| !is_stuck(path));
+            for folder in folders.iter().filter(|folder| !is_stuck(&folder.path)) {
                 self.done(Action::Delete { path: &folder.path });
                 self.journal.note(folder.path.clone(), known.get(&folder.path), None);
+            }
+            for path in folders.iter().chain(&files).map(|delete| &delete.path).filter(|path| is_stuck(path)) {
+                self.fail_deletion(path, "its folder cannot be removed".to_owned());
             }
         }
         for path in removed {
@@ -547,16 +562,17 @@ impl Run<'_> {
     }
 
     /// Removes, innermost first, the given folders and those around removed files that the vault does not have by
-    /// themselves, as far as they are empty.
+    /// themselves, as far as they are empty. Gives those that could not be removed.
     async fn remove_folders(
         &mut self,
         folders: &[&Delete],
         removed: &[VaultPath],
         wanted: &[VaultPath],
-    ) -> Result<(), RunError> {
+    ) -> Result<HashSet<VaultPath>, RunError> {
         let wanted: HashSet<&VaultPath> = wanted.iter().collect();
+        let mut stuck = HashSet::new();
         if !self.mirror.blobs.keeps_folders() || (folders.is_empty() && removed.is_empty()) {
-            return Ok(());
+            return Ok(stuck);
         }
         let mut around: HashSet<VaultPath> = removed.iter().flat_map(VaultPath::ancestors).collect();
         around.retain(|path| !wanted.contains(path));
@@ -569,11 +585,11 @@ impl Run<'_> {
         for path in empty.iter().rev() {
             self.gate.check()?;
             if let Err(error) = self.mirror.blobs.remove_folder(path).await {
-                let item = Item { uid: self.cursor_uid(), kind: ItemKind::Deleted };
-                self.fail_item(path, &item, usable(error)?);
+                tracing::warn!(%path, error = usable(error)?, "a folder cannot be removed");
+                stuck.insert(path.clone());
             }
         }
-        Ok(())
+        Ok(stuck)
     }
 
     /// Records the end of a run that got through, or was stopped.
@@ -586,10 +602,7 @@ impl Run<'_> {
         if !self.held {
             head.cursor = cursor;
             head.filter = self.options.rules.filter.canonical().to_owned();
-            head.pending = noted
-                .iter()
-                .map(|noted| Pending { record: noted.record.clone(), error: noted.failure.error.clone() })
-                .collect();
+            head.pending = noted.iter().map(Noted::to_pending).collect();
         }
         self.take_failures(noted);
         if self.report.is_success() {

@@ -1,0 +1,128 @@
+//! The process dies before, in the midst of, and after every effect on the outside; the next run converges, and
+//! fetches nothing again that was recorded.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use obsync_core::state::Entry;
+use obsync_core::stop::Stop;
+use obsync_proto::ContentHash;
+use obsync_proto::crypto::EncryptionVersion;
+use obsync_testkit::fault::{Fault, FaultPlan, FaultyBlobs, FaultyState, Moment};
+use obsync_testkit::memory::MemoryBlobs;
+
+use crate::fixture::Fixture;
+
+async fn vault_with_history(blobs: MemoryBlobs) -> Fixture {
+    let mut fixture = Fixture::with(EncryptionVersion::V3, blobs).await;
+    for (path, content) in [("stays.md", "1"), ("edited.md", "2"), ("moved.md", "3"), ("gone.md", "4"), ("kind", "5")] {
+        fixture.vault.put(path, content, 1);
+    }
+    fixture.vault.mkdir("folder");
+    fixture.vault.put("folder/in.md", "6", 1);
+    // One commit for each effect, so that there are many moments to die at.
+    fixture.options.commit_every = Duration::ZERO;
+    fixture.options.jobs = 1;
+    fixture
+}
+
+fn change(fixture: &mut Fixture) {
+    fixture.vault.put("edited.md", "2, edited", 2);
+    fixture.vault.rename("moved.md", "moved here.md");
+    fixture.vault.delete("gone.md");
+    fixture.vault.delete("kind");
+    fixture.vault.mkdir("kind");
+    fixture.vault.put("kind/of.md", "7", 2);
+    fixture.vault.delete("folder");
+    fixture.vault.put("new.md", "8", 2);
+}
+
+/// Runs with a plan of faults, until the end or until the process dies.
+async fn run(fixture: &Fixture, plan: &FaultPlan) {
+    let blobs = FaultyBlobs::new(Arc::new(fixture.blobs.clone()), plan.clone());
+    let state = FaultyState::new(Arc::new(fixture.state.clone()), plan.clone());
+    let mirror = fixture.mirror_on(Arc::new(blobs), Arc::new(state));
+    let stop = Stop::default();
+    tokio::select! {
+        biased;
+        () = plan.died() => {}
+        _ = mirror.sync(&fixture.options, &stop) => {}
+    }
+}
+
+/// Paths and hashes of what is recorded and was really written.
+fn recorded(fixture: &Fixture) -> BTreeSet<(String, String)> {
+    let entries = fixture.state.entries_of(&fixture.mirror().id());
+    let file = |(path, entry)| match entry {
+        Entry::File(file) => Some((path, file.hash.to_string())),
+        Entry::Folder => None,
+    };
+    entries.into_iter().filter_map(file).collect()
+}
+
+/// Promises 4 and 5, on both kinds of store.
+#[tokio::test]
+async fn a_run_that_dies_anywhere_is_gone_on_with() {
+    for bucket in [false, true] {
+        let blobs = || if bucket { MemoryBlobs::bucket() } else { MemoryBlobs::folder() };
+        for second_run in [false, true] {
+            let effects = {
+                let plan = FaultPlan::new();
+                let fixture = prepared(blobs(), second_run).await;
+                run(&fixture, &plan).await;
+                fixture.assert_exact();
+                plan.effects()
+            };
+            assert!(effects > 15, "{effects}");
+            for n in 0..effects {
+                for moment in [Moment::Before, Moment::Half, Moment::After] {
+                    let fixture = prepared(blobs(), second_run).await;
+                    let plan = FaultPlan::new();
+                    plan.at(n, Fault::die(moment));
+                    run(&fixture, &plan).await;
+                    assert!(plan.is_dead(), "effect {n}");
+                    fixture.state.expire_leases();
+                    let before = recorded(&fixture);
+                    fixture.emulator.counters().reset();
+                    fixture.sync_exact().await;
+                    let pulled = fixture.emulator.counters().get().pulls_by_uid;
+                    for (path, content) in fixture.vault.tree().files {
+                        let was_recorded = before.contains(&(path.clone(), ContentHash::of(&content).to_string()));
+                        let is_pulled = pulled.contains_key(&fixture.vault.uid(&path));
+                        assert!(!(was_recorded && is_pulled), "effect {n}, {moment:?}: {path} was fetched again");
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn prepared(blobs: MemoryBlobs, second_run: bool) -> Fixture {
+    let mut fixture = vault_with_history(blobs).await;
+    if second_run {
+        fixture.sync_exact().await;
+        change(&mut fixture);
+    }
+    fixture
+}
+
+/// A store that fails once at any effect: reported, and the next run is exact.
+#[tokio::test]
+async fn a_store_that_fails_anywhere_is_reported_and_made_good() {
+    let effects = {
+        let (fixture, plan) = (prepared(MemoryBlobs::folder(), true).await, FaultPlan::new());
+        run(&fixture, &plan).await;
+        plan.effects()
+    };
+    for n in 0..effects {
+        for moment in [Moment::Before, Moment::After] {
+            let fixture = prepared(MemoryBlobs::folder(), true).await;
+            let plan = FaultPlan::new();
+            plan.at(n, Fault::fail(moment));
+            run(&fixture, &plan).await;
+            fixture.state.expire_leases();
+            fixture.sync_exact().await;
+        }
+    }
+}

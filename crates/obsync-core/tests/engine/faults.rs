@@ -1,0 +1,158 @@
+//! Faults of the service and on the way to it. Each: bounded time, no wrong byte, a clear report, and the next
+//! undisturbed run is exact.
+
+use std::time::Duration;
+
+use obsync_core::mirror::RunError;
+use obsync_core::remote::RemoteErrorKind;
+use obsync_emulator::{Fault, FaultRule, OverLimit, Place};
+use obsync_testkit::generate::Shape;
+use obsync_testkit::tree::Tree;
+
+use crate::fixture::Fixture;
+
+fn every_fault() -> Vec<(Place, Fault)> {
+    let everywhere = [Fault::Cut, Fault::Silence, Fault::BadJson, Fault::Raw("overloaded".into())];
+    let mut faults: Vec<(Place, Fault)> = Vec::new();
+    for place in [Place::Connect, Place::Init, Place::Listing, Place::Pull] {
+        faults.extend(everywhere.iter().map(|fault| (place.clone(), fault.clone())));
+    }
+    faults.extend([
+        (Place::Connect, Fault::Status(503)),
+        (Place::Connect, Fault::Status(429)),
+        (Place::Connect, Fault::Overloaded),
+        (Place::Listing, Fault::CutAfter(3)),
+        (Place::Listing, Fault::DuplicateRecords),
+        (Place::Pull, Fault::CutInPiece(0)),
+        (Place::Pull, Fault::CutAfter(0)),
+        (Place::Pull, Fault::FlipBit),
+        (Place::Pull, Fault::ShortPiece),
+        (Place::Pull, Fault::ExtraPiece),
+        (Place::Pull, Fault::WrongSize(7)),
+        (Place::Pull, Fault::WrongPieces(0)),
+        (Place::Pull, Fault::WrongPieces(1_000_000)),
+        (Place::Pull, Fault::Refuse("Internal error".into())),
+    ]);
+    faults
+}
+
+/// No file of the mirror is other than the vault's.
+fn assert_no_wrong_byte(fixture: &Fixture) {
+    let vault: Tree = fixture.vault.tree();
+    for (path, content) in fixture.blobs.files() {
+        assert!(vault.files.get(&path) == Some(&content), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_passing_fault_is_survived() {
+    for (place, fault) in every_fault() {
+        let mut fixture = Fixture::new().await;
+        fixture.vault.fill(&Shape { folders: 2, ..Shape::notes(2, 12) });
+        fixture.emulator.faults().add(FaultRule::new(place.clone(), fault.clone()).after(1).times(1));
+        fixture.options.jobs = 2;
+        let report = tokio::time::timeout(Duration::from_secs(20), fixture.sync()).await.unwrap();
+        assert!(report.is_success(), "{place:?} {fault:?}: {report:?}");
+        fixture.assert_exact();
+    }
+}
+
+#[tokio::test]
+async fn a_lasting_fault_ends_the_run_in_bounded_time_and_the_next_is_exact() {
+    for (place, fault) in every_fault() {
+        let mut fixture = Fixture::new().await;
+        fixture.vault.fill(&Shape { folders: 1, ..Shape::notes(2, 3) });
+        fixture.emulator.faults().add(FaultRule::new(place.clone(), fault.clone()).always());
+        let report = tokio::time::timeout(Duration::from_secs(30), fixture.sync()).await.unwrap();
+        // A piece too many comes after a file that is complete and verified.
+        let harmless = matches!(fault, Fault::DuplicateRecords | Fault::ExtraPiece);
+        assert_eq!(report.is_success(), harmless, "{place:?} {fault:?}: {report:?}");
+        assert_no_wrong_byte(&fixture);
+        fixture.emulator.faults().clear();
+        fixture.sync_exact().await;
+    }
+}
+
+/// Promise 5 (never ahead), trap: a failed pull is never tried again.
+#[tokio::test]
+async fn a_file_that_failed_is_fetched_by_the_next_run() {
+    let mut fixture = Fixture::new().await;
+    fixture.vault.put("good.md", "good", 1);
+    let uid = fixture.vault.put("bad.md", "bad", 1);
+    let fault = fixture.emulator.faults().add(FaultRule::new(Place::PullOf(uid), Fault::FlipBit).always());
+    for _ in 0..2 {
+        let report = fixture.sync().await;
+        assert_eq!(report.failed.len(), 1);
+        assert_eq!(report.failed[0].path, "bad.md");
+        assert!(report.failed[0].error.contains("authentication tag"), "{report:?}");
+        assert_eq!(fixture.blobs.files().into_keys().collect::<Vec<_>>(), ["good.md"]);
+        fixture.vault.put("later.md", "later", 1);
+        fixture.vault.delete("later.md");
+    }
+    fixture.emulator.faults().remove(fault);
+    let report = fixture.sync_exact().await;
+    assert_eq!(report.downloaded, 1);
+}
+
+/// A file that was deleted between the listing and its pull is no failure.
+#[tokio::test]
+async fn a_file_deleted_in_between_is_no_failure() {
+    let mut fixture = Fixture::new().await;
+    fixture.vault.put("stays", "stays", 1);
+    let uid = fixture.vault.put("goes", "goes", 1);
+    fixture.emulator.faults().add(FaultRule::new(Place::PullOf(uid), Fault::Gone).always());
+    fixture.emulator.faults().add(FaultRule::new(Place::Pull, Fault::Delay(Duration::from_millis(300))).times(1));
+    let mirror = fixture.mirror();
+    let options = fixture.options.clone();
+    let run = tokio::spawn(async move { mirror.sync(&options, &Default::default()).await });
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    fixture.vault.delete("goes");
+    let report = run.await.unwrap();
+    assert!(report.is_success(), "{report:?}");
+    fixture.assert_exact();
+}
+
+#[tokio::test]
+async fn a_version_that_the_service_lost_is_reported_until_there_is_a_newer_one() {
+    let mut fixture = Fixture::new().await;
+    let uid = fixture.vault.put("lost", "lost", 1);
+    fixture.emulator.faults().add(FaultRule::new(Place::PullOf(uid), Fault::Gone).always());
+    for _ in 0..2 {
+        let report = fixture.sync().await;
+        assert_eq!(report.failed.len(), 1, "{report:?}");
+    }
+    fixture.vault.put("lost", "written again", 2);
+    fixture.sync_exact().await;
+}
+
+#[tokio::test]
+async fn refused_connections_leave_the_work_to_the_others() {
+    for over in [OverLimit::Status503, OverLimit::Close, OverLimit::Refuse] {
+        let mut fixture = Fixture::new().await;
+        fixture.vault.fill(&Shape::notes(4, 60));
+        fixture.emulator.configure(|config| {
+            (config.max_connections, config.over_limit) = (Some(2), over);
+            config.latency = Duration::from_millis(2);
+        });
+        fixture.options.jobs = 8;
+        let report = fixture.sync().await;
+        assert!(report.is_success(), "{over:?}: {report:?}");
+        fixture.assert_exact();
+    }
+}
+
+#[tokio::test]
+async fn refusals_of_the_session_are_told_apart() {
+    let mut fixture = Fixture::new().await;
+    fixture.vault.put("a", "a", 1);
+    fixture.emulator.set_subscription_expired(true);
+    let kind = |report: &obsync_core::mirror::Report| match &report.error {
+        Some(RunError::Remote(error)) => Some(error.kind),
+        _ => None,
+    };
+    assert_eq!(kind(&fixture.sync().await), Some(RemoteErrorKind::Subscription));
+    fixture.emulator.set_subscription_expired(false);
+    fixture.emulator.expire_tokens().unwrap();
+    assert_eq!(kind(&fixture.sync().await), Some(RemoteErrorKind::Authentication));
+    assert_eq!(fixture.blobs.counts().requests(), fixture.blobs.counts().lists);
+}
