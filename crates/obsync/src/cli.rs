@@ -1,0 +1,249 @@
+//! The command line's grammar (`contract.md`), and its `main`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use obsync_core::plan::MaxDelete;
+use tracing_subscriber::EnvFilter;
+
+use crate::command;
+use crate::failure::{Exit, Failure};
+use crate::settings::Settings;
+
+/// Mirrors Obsidian Sync vaults to where their owner needs them.
+///
+/// obsync goes one way: from the vault to the mirror. It never writes to a vault.
+#[derive(Debug, Parser)]
+#[command(name = "obsync", version, about, long_about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Sign in, and keep the token for later runs.
+    Login(Login),
+    /// Forget the token, here and at the service.
+    Logout,
+    /// List the vaults of the account, shared ones too.
+    Vaults(Vaults),
+    /// Bring a vault, or several, to DEST.
+    Sync(Box<Sync>),
+    /// Compare DEST with the vault; change nothing.
+    Verify(Verify),
+    /// Show the mirrors of this machine and how far they are. Asks no server.
+    Status(Status),
+    /// Forget what is known of a mirror, so that its next run compares everything. Its files stay.
+    Reset(Reset),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// The account; asked for if it is not set anywhere.
+    #[arg(long)]
+    pub(crate) email: Option<String>,
+    /// A code from your authenticator app; asked for if it is needed.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) mfa: Option<String>,
+    /// Read the password from standard input.
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Vaults {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sync {
+    /// Vaults, by id or name.
+    #[arg(value_name = "VAULT", required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) vaults: Vec<String>,
+    /// All vaults of the account, shared ones too.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// A folder. `{vault}` and `{id}` in it are replaced; with several vaults `/{vault}` is added if neither is there.
+    #[arg(long, value_name = "DEST")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) state: StateArg,
+    /// Compare the whole vault with the mirror, instead of following what changed since the last run.
+    #[arg(long)]
+    pub(crate) complete: bool,
+    /// Show what would be done; do nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Stay, and follow the vault as it changes.
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Mirror only what a glob matches: `*.md` at any depth, `Notes/**` from the root.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) include: Vec<String>,
+    /// Leave out what a glob matches, even if --include matches it too.
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<String>,
+    /// Keep files in the mirror that the vault no longer has.
+    #[arg(long)]
+    pub(crate) keep_deleted: bool,
+    /// Delete nothing if more than so many files, or so many percent of the mirror, would be. By default: half of a
+    /// mirror that has over 100 files.
+    #[arg(long, value_name = "N|N%", value_parser = parse_max_delete)]
+    pub(crate) max_delete: Option<MaxDelete>,
+    /// The most connections to the service at once.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) jobs: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The vault, by id or name.
+    pub(crate) vault: String,
+    /// Where its mirror is.
+    #[arg(long, value_name = "DEST")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) state: StateArg,
+    /// Read every file of the mirror, and compare contents.
+    #[arg(long)]
+    pub(crate) deep: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) state: StateArg,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reset {
+    /// The vault, by id or name.
+    pub(crate) vault: String,
+    /// Where its mirror is.
+    #[arg(long, value_name = "DEST")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) state: StateArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateArg {
+    /// Where the memory of earlier runs is: `sqlite:PATH`. By default a file under OBSYNC_HOME.
+    #[arg(long = "state", value_name = "STATE")]
+    pub(crate) location: Option<String>,
+}
+
+fn parse_max_delete(text: &str) -> Result<MaxDelete, String> {
+    let parsed = match text.strip_suffix('%') {
+        Some(percent) => percent.parse().ok().filter(|p| *p <= 100).map(MaxDelete::Percent),
+        None => text.parse().ok().map(MaxDelete::Count),
+    };
+    parsed.ok_or_else(|| "give a number of files, or a percentage from 0% to 100%".to_owned())
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` are such errors, too; nothing can be done where they cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    start_log();
+    let json = cli.wants_json();
+    let exit = match run(cli) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            if json {
+                println!("{}", serde_json::json!({ "vaults": [], "error": failure.problem }));
+            }
+            eprintln!("obsync: {failure}");
+            failure.exit
+        }
+    };
+    exit.into()
+}
+
+impl Cli {
+    fn wants_json(&self) -> bool {
+        match &self.command {
+            Command::Vaults(args) => args.json,
+            Command::Sync(args) => args.json,
+            Command::Verify(args) => args.json,
+            Command::Status(args) => args.json,
+            _ => false,
+        }
+    }
+}
+
+/// The log goes to standard error, as `LOG_LEVEL` asks for (`warn`, or `obsync_core=debug,warn`).
+fn start_log() {
+    let level = std::env::var("LOG_LEVEL").unwrap_or_default();
+    let filter =
+        EnvFilter::try_new(if level.is_empty() { "warn" } else { &level }).unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    if let Command::Completions { shell } = cli.command {
+        return Ok(command::completions::run(shell));
+    }
+    let settings = Settings::read(|name| std::env::var(name).ok())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Usage, format!("the program cannot start: {e}"), ""))?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Login(args) => command::login::run(settings, args).await,
+            Command::Logout => command::logout::run(settings).await,
+            Command::Vaults(args) => command::vaults::run(settings, &args).await,
+            Command::Sync(args) => command::sync::run(settings, &args).await,
+            Command::Verify(args) => command::verify::run(settings, &args).await,
+            Command::Status(args) => command::status::run(&settings, &args).await,
+            Command::Reset(args) => command::reset::run(&settings, &args).await,
+            Command::Completions { .. } => Ok(Exit::Done),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn max_delete_is_a_number_or_a_percentage() {
+        assert_eq!(parse_max_delete("10").unwrap(), MaxDelete::Count(10));
+        assert_eq!(parse_max_delete("10%").unwrap(), MaxDelete::Percent(10));
+        for bad in ["", "%", "101%", "-1", "x"] {
+            assert!(parse_max_delete(bad).is_err(), "{bad}");
+        }
+    }
+}

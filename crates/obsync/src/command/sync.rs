@@ -1,0 +1,207 @@
+//! `obsync sync`: brings vaults to DEST.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use obsync_core::blob::BlobStore;
+use obsync_core::filter::Filter;
+use obsync_core::mirror::{Options, Report, RunError};
+use obsync_core::plan::Rules;
+use obsync_core::remote::RemoteErrorKind;
+use obsync_core::state::StateStore;
+use obsync_core::stop::Stop;
+use obsync_proto::crypto::VaultKeys;
+use serde_json::{Value, json};
+
+use crate::cli::Sync;
+use crate::destination::{Template, check_apart};
+use crate::failure::{Exit, Failure, combined, of_report};
+use crate::memory;
+use crate::progress::Display;
+use crate::session::{Session, Vault, select};
+use crate::settings::Settings;
+use crate::text::{bytes, count};
+
+/// A vault and where it goes.
+struct Target {
+    vault: Vault,
+    blobs: Arc<dyn BlobStore>,
+}
+
+pub(crate) async fn run(settings: Settings, args: &Sync) -> Result<Exit, Failure> {
+    if args.watch {
+        return Err(Failure::usage("--watch is not in this version of obsync yet", "run `obsync sync` on a schedule"));
+    }
+    let options = options(args)?;
+    let template = Template::parse(&args.to, args.all || args.vaults.len() > 1)?;
+    let state = memory::Location::parse(args.state.location.as_deref(), &settings.home)?;
+    let session = Session::new(settings)?;
+    let targets = targets(&session, args, &template).await?;
+    let state = state.open().await?;
+    let stop = stop_on_signals();
+    let mut answers = Vec::new();
+    let mut exits = Vec::new();
+    for target in &targets {
+        if stop.has_come() {
+            exits.push(Exit::Interrupted);
+            break;
+        }
+        let (report, failure) = sync(&session, target, &state, &options, &stop).await;
+        if let Some(failure) = &failure {
+            eprintln!("obsync: {:?}: {failure}", target.vault.row.name);
+        }
+        exits.push(failure.as_ref().map_or(Exit::Done, |failure| failure.exit));
+        answers.push(answer(target, &report, failure.as_ref(), args));
+    }
+    if args.json {
+        let vaults: Vec<Value> = answers.into_iter().map(|(json, _)| json).collect();
+        println!("{}", json!({ "vaults": vaults }));
+    } else {
+        answers.iter().for_each(|(_, line)| println!("{line}"));
+    }
+    Ok(combined(&exits))
+}
+
+fn options(args: &Sync) -> Result<Options, Failure> {
+    let filter = Filter::new(&args.include, &args.exclude)
+        .map_err(|e| Failure::usage(e.to_string(), "see `obsync sync --help` for the form of globs"))?;
+    Ok(Options {
+        complete: args.complete,
+        dry_run: args.dry_run,
+        rules: Rules { filter, keep_deleted: args.keep_deleted, max_delete: args.max_delete.unwrap_or_default() },
+        jobs: usize::from(args.jobs),
+        ..Options::default()
+    })
+}
+
+/// Finds the vaults and opens their places, before anything is written.
+async fn targets(session: &Session, args: &Sync, template: &Template) -> Result<Vec<Target>, Failure> {
+    let all = session.vaults().await?;
+    let vaults = if args.all { all } else { select(&all, &args.vaults)? };
+    let mut targets = Vec::new();
+    for vault in vaults {
+        let blobs = template.fill(vault.row.id.as_str(), &vault.row.name)?.open()?;
+        targets.push(Target { vault, blobs });
+    }
+    let places: Vec<_> = targets.iter().map(|t| (t.vault.row.clone(), t.blobs.location())).collect();
+    check_apart(&places)?;
+    Ok(targets)
+}
+
+/// Stops on Ctrl-C and SIGTERM; a second Ctrl-C ends the program at once.
+fn stop_on_signals() -> Stop {
+    let stop = Stop { grace: Duration::from_secs(5), ..Stop::default() };
+    let request = stop.request.clone();
+    tokio::spawn(async move {
+        interrupted().await;
+        request.cancel();
+        eprintln!("obsync: stopping; what is done is being recorded (Ctrl-C again to leave at once)");
+        interrupted().await;
+        std::process::exit(i32::from(Exit::Interrupted as u8));
+    });
+    stop
+}
+
+async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    // Without a handler the signal ends the program in the system's own way.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Brings one vault to its place.
+async fn sync(
+    session: &Session,
+    target: &Target,
+    state: &Arc<dyn StateStore>,
+    options: &Options,
+    stop: &Stop,
+) -> (Report, Option<Failure>) {
+    let display = Arc::new(Display::start(&target.vault.row.name, options.dry_run));
+    let result = try_sync(session, target, state, options, stop, &display).await;
+    display.end();
+    match result {
+        Ok(report) => {
+            let failure = of_report(&report, stop.request.is_cancelled());
+            (report, failure)
+        }
+        Err(failure) => (Report { complete: options.complete, ..Report::default() }, Some(failure)),
+    }
+}
+
+async fn try_sync(
+    session: &Session,
+    target: &Target,
+    state: &Arc<dyn StateStore>,
+    options: &Options,
+    stop: &Stop,
+    display: &Arc<Display>,
+) -> Result<Report, Failure> {
+    let row = &target.vault.row;
+    let keys: Arc<VaultKeys> = Arc::new(session.keys(row).await?);
+    let run = async || -> Result<Report, Failure> {
+        let mirror = session.mirror(row, keys.clone(), target.blobs.clone(), state.clone(), display.clone()).await?;
+        Ok(mirror.sync(options, stop).await)
+    };
+    let token = session.account.token().await?;
+    let report = run().await?;
+    match &report.error {
+        // The token ran out on the way: once more with a new one, from where this run stopped.
+        Some(RunError::Remote(error)) if error.kind == RemoteErrorKind::Authentication => {
+            match session.account.replace(&token).await {
+                Ok(_) => run().await,
+                Err(_) => Ok(report),
+            }
+        }
+        _ => Ok(report),
+    }
+}
+
+/// The answer about one vault, as JSON and as a line.
+fn answer(target: &Target, report: &Report, failure: Option<&Failure>, args: &Sync) -> (Value, String) {
+    let row = &target.vault.row;
+    let failed: Vec<Value> = report.failed.iter().map(|f| json!({ "path": f.path, "error": f.error })).collect();
+    let mut json = json!({
+        "id": row.id,
+        "name": row.name,
+        "destination": target.blobs.location(),
+        "sync_type": if report.complete { "complete" } else { "incremental" },
+        "cursor": report.cursor,
+        "downloaded": report.downloaded,
+        "copied": report.copied,
+        "deleted": report.deleted,
+        "unchanged": report.unchanged,
+        "failed": failed,
+        "bytes": report.bytes,
+        "seconds": report.elapsed.as_secs_f64(),
+        "incomplete": report.incomplete,
+    });
+    if let Some(failure) = failure {
+        json["error"] = failure.problem.clone().into();
+    }
+    let would = if args.dry_run { "would be: " } else { "" };
+    let failed = if report.failed.is_empty() { String::new() } else { format!(", {} failed", report.failed.len()) };
+    let line = format!(
+        "{} → {}: {would}{} downloaded ({}), {} copied, {} deleted, {} unchanged{failed} in {:.1} s",
+        row.name,
+        target.blobs.location(),
+        count(report.downloaded, "file"),
+        bytes(report.bytes),
+        report.copied,
+        report.deleted,
+        report.unchanged,
+        report.elapsed.as_secs_f64(),
+    );
+    (json, line)
+}

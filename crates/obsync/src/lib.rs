@@ -1,0 +1,23 @@
+//! The programs of obsync: what users hold in their hands, over the engine of `obsync-core`.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`] | the command line's grammar and its `main` |
+//! | `command` | one file for each command |
+//! | [`settings`] | what the environment and the configuration file say |
+//! | [`failure`] | exit codes, and the one place where errors get their advice |
+//! | [`destination`] | DEST |
+//! | [`memory`] | STATE |
+//! | [`session`] | an account and its vaults, ready to be mirrored |
+//! | [`progress`] | progress on a terminal, and elsewhere |
+
+pub mod cli;
+mod command;
+pub mod destination;
+pub mod failure;
+pub mod memory;
+pub mod progress;
+mod prompt;
+pub mod session;
+pub mod settings;
+mod text;

@@ -1,0 +1,46 @@
+//! STATE: where the memory of earlier runs is kept.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use obsync_adapters::state::SqliteState;
+use obsync_core::state::StateStore;
+
+use crate::failure::Failure;
+
+/// STATE as it was written, or the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+}
+
+impl Location {
+    /// Reads STATE; without one it is a file in `home`.
+    ///
+    /// # Errors
+    /// [`Failure`] for a kind that is not there.
+    pub fn parse(text: Option<&str>, home: &Path) -> Result<Self, Failure> {
+        match text {
+            None => Ok(Self::Sqlite(home.join("state.db"))),
+            Some(text) => match text.split_once(':') {
+                Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(PathBuf::from(path))),
+                Some(("dynamodb", _)) => Err(Failure::usage(
+                    format!("{text}: state in DynamoDB is not in this version of obsync yet"),
+                    "use sqlite:PATH; DynamoDB comes with the next version",
+                )),
+                _ => Err(Failure::usage(format!("--state {text:?} is of no known kind"), "use sqlite:PATH")),
+            },
+        }
+    }
+
+    /// Opens the store; it is made where there is none.
+    ///
+    /// # Errors
+    /// [`Failure`] where it cannot be used.
+    pub async fn open(&self) -> Result<Arc<dyn StateStore>, Failure> {
+        match self {
+            Self::Sqlite(path) => Ok(Arc::new(SqliteState::open(path).await?)),
+        }
+    }
+}

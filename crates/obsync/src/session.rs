@@ -1,0 +1,253 @@
+//! An account and its vaults, ready to be mirrored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use obsync_adapters::remote::{
+    Account, Api, ApiConfig, Credentials, SocketConfig, SocketRemote, StoredToken, TokenFile, TokenInMemory, TokenStore,
+};
+use obsync_core::blob::BlobStore;
+use obsync_core::clock::SystemClock;
+use obsync_core::mirror::Mirror;
+use obsync_core::progress::Observer;
+use obsync_core::state::StateStore;
+use obsync_proto::crypto::VaultKeys;
+use obsync_proto::host::SessionHost;
+use obsync_proto::session::SessionLimits;
+use obsync_proto::wire::api::VaultRow;
+use secrecy::SecretString;
+
+use crate::failure::{Exit, Failure};
+use crate::prompt;
+use crate::settings::Settings;
+
+/// Sent with every request.
+pub const USER_AGENT: &str = concat!("obsync/", env!("CARGO_PKG_VERSION"));
+
+/// A vault of the account.
+#[derive(Debug, Clone)]
+pub struct Vault {
+    /// As the service lists it.
+    pub row: VaultRow,
+    /// Someone else's, shared with the account.
+    pub shared: bool,
+}
+
+/// What to do a command with.
+pub struct Session {
+    /// What is configured.
+    pub settings: Settings,
+    /// The account.
+    pub account: Account,
+}
+
+impl Session {
+    /// Prepares the account; sends nothing yet.
+    ///
+    /// # Errors
+    /// [`Failure`] for settings that cannot be used.
+    pub fn new(settings: Settings) -> Result<Self, Failure> {
+        let api = api(&settings)?;
+        let tokens: Arc<dyn TokenStore> = match &settings.token {
+            Some(token) => Arc::new(TokenInMemory::with(StoredToken { email: None, token: token.clone() })),
+            None => Arc::new(token_file(&settings)),
+        };
+        let credentials = match (&settings.email, &settings.password) {
+            (Some(email), Some(password)) => Some(Credentials {
+                email: email.clone(),
+                password: password.clone(),
+                totp: settings.totp()?.map(Arc::new),
+                mfa: None,
+            }),
+            _ => None,
+        };
+        Ok(Self { account: Account::new(api, credentials, tokens), settings })
+    }
+
+    /// All vaults of the account, its own first.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn vaults(&self) -> Result<Vec<Vault>, Failure> {
+        let list = self.account.vaults().await?;
+        let own = list.vaults.into_iter().map(|row| Vault { row, shared: false });
+        Ok(own.chain(list.shared.into_iter().map(|row| Vault { row, shared: true })).collect())
+    }
+
+    /// The keys of a vault, checked with the service.
+    ///
+    /// # Errors
+    /// [`Failure`] where there is no password for it, or a wrong one.
+    pub async fn keys(&self, row: &VaultRow) -> Result<VaultKeys, Failure> {
+        let version = row
+            .encryption_version
+            .try_into()
+            .map_err(|e| Failure::usage(format!("the vault {:?}: {e}", row.name), "update obsync"))?;
+        let password = match self.settings.password_of(row) {
+            Some(password) => password,
+            None if prompt::possible() => prompt::secret(&format!("Encryption password of the vault {:?}", row.name))?,
+            None => {
+                return Err(Failure::new(
+                    Exit::Refused,
+                    format!(
+                        "the vault {:?} ({}) is end-to-end encrypted, and there is no password for it",
+                        row.name, row.id
+                    ),
+                    "set OBSIDIAN_VAULT_PASSWORD, or OBSIDIAN_VAULT_PASSWORDS='{\"NAME OR ID\":\"PASSWORD\"}'",
+                ));
+            }
+        };
+        let keys = derive(password, row.salt.clone(), version).await?;
+        self.account.check_access(row, &keys.keyhash).await.map_err(|e| named(e.into(), row))?;
+        Ok(keys)
+    }
+
+    /// A mirror of a vault.
+    ///
+    /// # Errors
+    /// [`Failure`] where the vault lies on a host that is not to be trusted, or there is no token.
+    pub async fn mirror(
+        &self,
+        row: &VaultRow,
+        keys: Arc<VaultKeys>,
+        blobs: Arc<dyn BlobStore>,
+        state: Arc<dyn StateStore>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Mirror, Failure> {
+        let host = SessionHost::parse(&row.host, self.account.api().allows_loopback())
+            .map_err(|e| named(Failure::new(Exit::Unreachable, e.to_string(), ""), row))?;
+        let remote = SocketRemote::new(SocketConfig {
+            host,
+            token: self.account.token().await?,
+            vault: row.id.clone(),
+            keyhash: keys.keyhash.clone(),
+            version: row.encryption_version,
+            device: self.settings.device_name.clone(),
+            user_agent: USER_AGENT.to_owned(),
+            limits: SessionLimits::default(),
+            connect_timeout: Duration::from_secs(15),
+        });
+        Ok(Mirror {
+            vault: row.id.clone(),
+            vault_name: row.name.clone(),
+            keys,
+            remote: Arc::new(remote),
+            blobs,
+            state,
+            clock: Arc::new(SystemClock),
+            observer,
+        })
+    }
+}
+
+/// The API's client.
+///
+/// # Errors
+/// [`Failure`] for a base that nothing will be sent to.
+pub fn api(settings: &Settings) -> Result<Api, Failure> {
+    let config = ApiConfig { base: settings.api_url.clone(), ..ApiConfig::new(USER_AGENT) };
+    Api::new(&config).map_err(|e| Failure::usage(e.to_string(), "set OBSYNC_API_URL to https://…, or unset it"))
+}
+
+/// Where `obsync login` keeps the token.
+pub fn token_file(settings: &Settings) -> TokenFile {
+    TokenFile::new(settings.home.join("token.json"))
+}
+
+/// scrypt keeps a core busy for a tenth of a second.
+async fn derive(
+    password: SecretString,
+    salt: String,
+    version: obsync_proto::crypto::EncryptionVersion,
+) -> Result<VaultKeys, Failure> {
+    tokio::task::spawn_blocking(move || VaultKeys::from_password(&password, &salt, version))
+        .await
+        .map_err(|e| Failure::new(Exit::Partly, format!("the keys could not be derived: {e}"), ""))
+}
+
+/// Says which vault a failure is about.
+fn named(failure: Failure, row: &VaultRow) -> Failure {
+    Failure { problem: format!("the vault {:?} ({}): {}", row.name, row.id, failure.problem), ..failure }
+}
+
+/// Finds vaults by id or name, in the order asked for, each once.
+///
+/// # Errors
+/// [`Failure`] for one that is not there, and for a name that several have.
+pub fn select(vaults: &[Vault], wanted: &[String]) -> Result<Vec<Vault>, Failure> {
+    let mut selected: Vec<Vault> = Vec::new();
+    for text in wanted {
+        let vault = find(vaults, text)?;
+        if !selected.iter().any(|known| known.row.id == vault.row.id) {
+            selected.push(vault.clone());
+        }
+    }
+    Ok(selected)
+}
+
+/// Finds one vault by id or name.
+///
+/// # Errors
+/// As [`select`].
+pub fn find<'a>(vaults: &'a [Vault], text: &str) -> Result<&'a Vault, Failure> {
+    if let Some(vault) = vaults.iter().find(|vault| vault.row.id.as_str() == text) {
+        return Ok(vault);
+    }
+    let named: Vec<&Vault> = vaults.iter().filter(|vault| vault.row.name == text).collect();
+    match named[..] {
+        [vault] => Ok(vault),
+        [] => {
+            let names: Vec<String> = vaults.iter().map(|vault| format!("{:?}", vault.row.name)).collect();
+            let advice = if names.is_empty() {
+                "this account has no vaults".to_owned()
+            } else {
+                format!("this account has {}", names.join(", "))
+            };
+            Err(Failure::new(Exit::NoVault, format!("there is no vault {text:?}"), advice))
+        }
+        _ => {
+            let ids: Vec<&str> = named.iter().map(|vault| vault.row.id.as_str()).collect();
+            Err(Failure::usage(
+                format!("{} vaults are named {text:?}", ids.len()),
+                format!("give the id instead of the name: {}", ids.join(", ")),
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vaults() -> Vec<Vault> {
+        let row = |id: &str, name: &str| {
+            serde_json::from_str(&format!(r#"{{"id":"{id}","name":"{name}","host":"h"}}"#)).unwrap()
+        };
+        [("1", "Notes"), ("2", "Work"), ("3", "Work"), ("4", "1")]
+            .map(|(id, name)| Vault { row: row(id, name), shared: id == "3" })
+            .into()
+    }
+
+    fn ids(wanted: &[&str]) -> Result<Vec<String>, Failure> {
+        let wanted: Vec<String> = wanted.iter().map(|w| (*w).to_owned()).collect();
+        Ok(select(&vaults(), &wanted)?.iter().map(|v| v.row.id.to_string()).collect())
+    }
+
+    #[test]
+    fn vaults_are_found_by_id_before_name() {
+        assert_eq!(ids(&["Notes", "3", "1"]).unwrap(), ["1", "3"]);
+    }
+
+    #[test]
+    fn an_ambiguous_name_lists_the_ids() {
+        let failure = ids(&["Work"]).unwrap_err();
+        assert_eq!((failure.exit, failure.advice.contains("2, 3")), (Exit::Usage, true));
+    }
+
+    #[test]
+    fn an_unknown_vault_lists_the_names() {
+        let failure = ids(&["Nots"]).unwrap_err();
+        assert_eq!(failure.exit, Exit::NoVault);
+        assert!(failure.advice.contains("\"Notes\""));
+    }
+}

@@ -1,0 +1,221 @@
+//! What the environment and the configuration file say, read once.
+//!
+//! The configuration file is `OBSYNC_HOME/config.json`, in the form of the Lambda's secret (`contract.md`):
+//! `{"auth":{"email","password","totp_secret","token"},"vaults":{NAME OR ID:{"password"}}}`. The environment goes
+//! before it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use directories::ProjectDirs;
+use obsync_proto::totp::TotpSecret;
+use obsync_proto::wire::api::{API_BASE, VaultRow};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::failure::Failure;
+
+/// Everything that is configured.
+#[derive(Debug)]
+pub struct Settings {
+    /// Configuration, token and local state.
+    pub home: PathBuf,
+    /// The API's base address.
+    pub api_url: String,
+    /// Shown in the vault's version history.
+    pub device_name: String,
+    /// The account.
+    pub email: Option<String>,
+    /// The account's password.
+    pub password: Option<SecretString>,
+    /// The secret of two-factor sign-in, in Base32.
+    pub totp_secret: Option<SecretString>,
+    /// A token to use instead of signing in.
+    pub token: Option<SecretString>,
+    /// The encryption password of every vault without one of its own.
+    pub vault_password: Option<SecretString>,
+    /// Encryption passwords by vault name or id.
+    pub vault_passwords: HashMap<String, SecretString>,
+}
+
+/// The configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    auth: Auth,
+    #[serde(default)]
+    vaults: HashMap<String, Vault>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Auth {
+    email: Option<String>,
+    password: Option<SecretString>,
+    totp_secret: Option<SecretString>,
+    token: Option<SecretString>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vault {
+    password: Option<SecretString>,
+}
+
+impl Settings {
+    /// Reads the settings; `env` looks up an environment variable.
+    ///
+    /// # Errors
+    /// [`Failure`] for a file or a variable that cannot be read, by its name and without its content.
+    pub fn read(env: impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        let secret = |name: &str| set(name).map(SecretString::from);
+        let home = match set("OBSYNC_HOME") {
+            Some(home) => PathBuf::from(home),
+            None => default_home()?,
+        };
+        let file = read_file(&home.join("config.json"))?;
+        let mut vault_passwords: HashMap<String, SecretString> =
+            file.vaults.into_iter().filter_map(|(name, vault)| Some((name, vault.password?))).collect();
+        if let Some(json) = set("OBSIDIAN_VAULT_PASSWORDS") {
+            vault_passwords.extend(parse_passwords(&json)?);
+        }
+        Ok(Self {
+            home,
+            api_url: set("OBSYNC_API_URL").unwrap_or_else(|| API_BASE.to_owned()),
+            device_name: set("OBSYNC_DEVICE_NAME").unwrap_or_else(|| "obsync".to_owned()),
+            email: set("OBSIDIAN_EMAIL").or(file.auth.email),
+            password: secret("OBSIDIAN_PASSWORD").or(file.auth.password),
+            totp_secret: secret("OBSIDIAN_TOTP_SECRET").or(file.auth.totp_secret),
+            token: secret("OBSIDIAN_AUTH_TOKEN").or(file.auth.token),
+            vault_password: secret("OBSIDIAN_VAULT_PASSWORD"),
+            vault_passwords,
+        })
+    }
+
+    /// The secret that codes of two-factor sign-in are made from.
+    ///
+    /// # Errors
+    /// [`Failure`] where it is no Base32.
+    pub fn totp(&self) -> Result<Option<TotpSecret>, Failure> {
+        use secrecy::ExposeSecret;
+        let Some(secret) = &self.totp_secret else { return Ok(None) };
+        TotpSecret::parse(secret.expose_secret()).map(Some).map_err(|e| {
+            Failure::usage(
+                format!("the two-factor secret is {e}"),
+                "set OBSIDIAN_TOTP_SECRET to the secret that you gave to your authenticator app, not to a code from it",
+            )
+        })
+    }
+
+    /// The encryption password of a vault: the service's own for a managed one, then the vault's, then the one for
+    /// all vaults, then the account's.
+    pub fn password_of(&self, row: &VaultRow) -> Option<SecretString> {
+        row.password
+            .clone()
+            .or_else(|| self.vault_passwords.get(row.id.as_str()).cloned())
+            .or_else(|| self.vault_passwords.get(&row.name).cloned())
+            .or_else(|| self.vault_password.clone())
+            .or_else(|| self.password.clone())
+    }
+}
+
+fn default_home() -> Result<PathBuf, Failure> {
+    ProjectDirs::from("", "", "obsync").map(|dirs| dirs.data_local_dir().to_owned()).ok_or_else(|| {
+        Failure::usage("this user has no home folder", "set OBSYNC_HOME to a folder for configuration, token and state")
+    })
+}
+
+fn read_file(path: &Path) -> Result<File, Failure> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(File::default()),
+        Err(e) => return Err(Failure::usage(format!("{}: {e}", path.display()), "make it readable for this user")),
+    };
+    serde_json::from_str(&text).map_err(|e| {
+        // The error's own text can quote a secret.
+        let place = format!("line {}, column {}", e.line(), e.column());
+        Failure::usage(
+            format!("{} is not of the expected form ({place})", path.display()),
+            r#"it is {"auth":{"email","password","totp_secret","token"},"vaults":{NAME OR ID:{"password"}}}"#,
+        )
+    })
+}
+
+fn parse_passwords(json: &str) -> Result<HashMap<String, SecretString>, Failure> {
+    serde_json::from_str(json).map_err(|e| {
+        Failure::usage(
+            format!("OBSIDIAN_VAULT_PASSWORDS is no JSON object of texts (line {}, column {})", e.line(), e.column()),
+            r#"set it to {"NAME OR ID":"PASSWORD"}"#,
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn read(home: &Path, variables: &[(&str, &str)]) -> Result<Settings, Failure> {
+        let mut variables: HashMap<String, String> =
+            variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        variables.insert("OBSYNC_HOME".into(), home.display().to_string());
+        Settings::read(|name| variables.get(name).cloned())
+    }
+
+    fn row(json: &str) -> VaultRow {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn shown(password: Option<SecretString>) -> String {
+        password.map(|p| p.expose_secret().to_owned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_environment_goes_before_the_file() {
+        let home = tempfile::tempdir().unwrap();
+        let file =
+            r#"{"auth":{"email":"file@x","token":"t"},"vaults":{"Notes":{"password":"n"},"Other":{"password":"o"}}}"#;
+        std::fs::write(home.path().join("config.json"), file).unwrap();
+        let settings =
+            read(home.path(), &[("OBSIDIAN_EMAIL", "env@x"), ("OBSIDIAN_VAULT_PASSWORDS", r#"{"Notes":"N"}"#)])
+                .unwrap();
+        assert_eq!(settings.email.as_deref(), Some("env@x"));
+        assert_eq!(shown(settings.token), "t");
+        assert_eq!(shown(settings.vault_passwords.get("Notes").cloned()), "N");
+        assert_eq!(shown(settings.vault_passwords.get("Other").cloned()), "o");
+    }
+
+    #[test]
+    fn passwords_are_looked_up_from_the_nearest_to_the_most_general() {
+        let home = tempfile::tempdir().unwrap();
+        let variables = [
+            ("OBSIDIAN_PASSWORD", "account"),
+            ("OBSIDIAN_VAULT_PASSWORD", "all"),
+            ("OBSIDIAN_VAULT_PASSWORDS", r#"{"id1":"by id","Named":"by name"}"#),
+        ];
+        let settings = read(home.path(), &variables).unwrap();
+        for (row_json, expected) in [
+            (r#"{"id":"id1","name":"Named","host":"h","password":"managed"}"#, "managed"),
+            (r#"{"id":"id1","name":"Named","host":"h"}"#, "by id"),
+            (r#"{"id":"id2","name":"Named","host":"h"}"#, "by name"),
+            (r#"{"id":"id2","name":"x","host":"h"}"#, "all"),
+        ] {
+            assert_eq!(shown(settings.password_of(&row(row_json))), expected);
+        }
+        let account_only = read(home.path(), &variables[..1]).unwrap();
+        assert_eq!(shown(account_only.password_of(&row(r#"{"id":"a","name":"x","host":"h"}"#))), "account");
+    }
+
+    #[test]
+    fn broken_settings_are_named_and_not_quoted() {
+        let home = tempfile::tempdir().unwrap();
+        let error = read(home.path(), &[("OBSIDIAN_VAULT_PASSWORDS", r#"{"a":hunter2}"#)]).unwrap_err();
+        assert!(error.problem.starts_with("OBSIDIAN_VAULT_PASSWORDS") && !error.to_string().contains("hunter2"));
+        std::fs::write(home.path().join("config.json"), r#"{"auth":{"pasword":"hunter2"}}"#).unwrap();
+        let error = read(home.path(), &[]).unwrap_err();
+        assert!(error.problem.contains("config.json") && !error.to_string().contains("hunter2"), "{error}");
+    }
+}
