@@ -1,0 +1,13 @@
+//! The command line from outside: the real program against an emulated service.
+
+#![allow(clippy::unwrap_used)]
+
+mod account;
+mod disk;
+mod exact;
+mod fixture;
+mod hostile;
+mod kill;
+mod many;
+mod secrets;
+mod usage;
