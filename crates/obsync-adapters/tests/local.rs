@@ -29,6 +29,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("dest")).unwrap();
         let store = LocalFolder::open(dir.path().join("dest")).unwrap();
         Self { dir, store }
     }
@@ -117,6 +118,22 @@ async fn location_is_the_canonical_path_however_it_is_written() {
         let store = LocalFolder::open(place.dir.path().join(way)).unwrap();
         assert_eq!(store.location(), expected.to_str().unwrap(), "{way}");
     }
+}
+
+#[tokio::test]
+async fn folder_that_is_not_there_is_made_by_the_first_write_and_not_before() {
+    let dir = TempDir::new().unwrap();
+    let deep = dir.path().join("not/there/yet");
+    let store = LocalFolder::open(&deep).unwrap();
+    assert_eq!(store.list().try_collect::<Vec<_>>().await.unwrap(), []);
+    assert_eq!(store.stat(&path("a.md")).await.unwrap(), None);
+    store.clean().await.unwrap();
+    store.sync().await.unwrap();
+    store.delete(&[path("a.md")]).await.remove(0).unwrap();
+    assert!(!dir.path().join("not").exists());
+    write(&store, "a.md", b"x", 5).await.unwrap();
+    assert_eq!(fs::canonicalize(&deep).unwrap().to_str().unwrap(), store.location());
+    assert_eq!(fs::read(deep.join("a.md")).unwrap(), b"x");
 }
 
 #[tokio::test]
@@ -514,8 +531,7 @@ async fn list_that_is_not_read_to_its_end_stops() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn measure_small_files() {
-    let target = std::env::var_os("OBSYNC_MEASURE_IN").unwrap_or_else(|| "/root/.cache".into());
-    let dir = TempDir::new_in(target).unwrap();
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let store = LocalFolder::open(dir.path().join("dest")).unwrap();
     let (files, content) = (5_000, vec![b'x'; 3_000]);
     let proof = verified(&content);

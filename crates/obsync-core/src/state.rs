@@ -80,6 +80,10 @@ pub struct Head {
     /// Changes that could not be applied.
     #[serde(default)]
     pub pending: Vec<Pending>,
+    /// A run has recorded something and has not come to its end: it is at work, or it died and may have left things
+    /// unfinished at the destination.
+    #[serde(default)]
+    pub unfinished: bool,
     /// When the last run ended, ms since 1970.
     #[serde(default)]
     pub ended_at: i64,

@@ -110,7 +110,7 @@ impl Caller {
         };
         let body = body.to_bytes();
         tracing::trace!(%path, body = %String::from_utf8_lossy(&body), "call");
-        tokio::time::sleep(self.service.config().latency).await;
+        self.service.take_time().await;
         if let Some(answer) = self.fault(Event::Http(&path)).await? {
             return Ok(answer);
         }
@@ -150,7 +150,7 @@ impl Caller {
 
     async fn connect(self, mut request: Request<Incoming>) -> Result<Answer, CutOff> {
         let config = self.service.config();
-        tokio::time::sleep(config.latency).await;
+        self.service.take_time().await;
         if let Some(answer) = self.fault(Event::Connect).await? {
             self.service.counters.add(|counts| counts.connects_refused += 1);
             return Ok(answer);

@@ -58,6 +58,14 @@ pub(crate) struct Caller {
 }
 
 impl Service {
+    /// Takes the time that every request takes. Without any, not even the millisecond of the shortest sleep.
+    pub(crate) async fn take_time(&self) {
+        let latency = self.config().latency;
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+    }
+
     pub(crate) fn open(config: Config, host: String) -> Result<Arc<Self>, EmulatorError> {
         let data = config.data.clone();
         let state = match &data {

@@ -62,7 +62,7 @@ impl Session<'_> {
     }
 
     async fn request(&mut self, text: &str) -> Result<(), Hangup> {
-        tokio::time::sleep(self.service.config().latency).await;
+        self.service.take_time().await;
         let Ok(message) = serde_json::from_str(text) else { return self.wire.fail(refusal::MALFORMED).await };
         match message {
             ClientMessage::Ping => self.pong().await,

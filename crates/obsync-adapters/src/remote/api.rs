@@ -195,9 +195,11 @@ impl Api {
             .header(header::ACCESS_CONTROL_REQUEST_METHOD, "POST")
             .header(header::ACCESS_CONTROL_REQUEST_HEADERS, "content-type");
         match send(request).await {
-            // The call itself has not been sent: whatever went wrong, it can be tried again.
+            // The call itself has not been sent: it can be tried again.
             Err(Failed { error, retry: Retry::IfRepeatable, asked }) => Err(Failed { error, retry: Retry::Yes, asked }),
-            other => other.map(drop),
+            // A service that has given this question up may still answer the call.
+            Err(Failed { retry: Retry::No, .. }) | Ok(_) => Ok(()),
+            Err(failed) => Err(failed),
         }
     }
 
@@ -268,10 +270,6 @@ fn answer<C: Call>(body: &[u8]) -> Result<C::Answer, Failed> {
         AnswerError::Refused(refusal) => Failed::last(ApiError::Refused { text: refusal.error }),
         AnswerError::Unexpected(text) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
             Failed::last(ApiError::Unexpected(text))
-        }
-        // The start of a broken answer is not quoted: it can be a token or a vault's password.
-        AnswerError::Unexpected(_) if matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) => {
-            Failed::unreachable("an answer that breaks off", Retry::IfRepeatable)
         }
         AnswerError::Unexpected(page) => {
             Failed::unreachable(format!("{page} instead of an answer"), Retry::IfRepeatable)

@@ -2,7 +2,7 @@
 //!
 //! A lease is a row with a token and an end, and, beside the database, a file that is locked for as long as the
 //! holder lives: the system lets go of the lock when a process dies, however it dies, so that the next run need not
-//! wait for the end. See [`guard`] for how the two work together.
+//! wait for the end. `sqlite/guard.rs` has the table of how the two work together.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -65,6 +65,7 @@ impl Journal {
             return Ok(());
         }
         mirror.blobs.sync().await?;
+        self.head.unfinished = true;
         let commit = Commit { entries: self.waiting.drain().collect(), head: self.head.clone() };
         mirror.state.commit(lease, commit).await?;
         mirror.observer.on(crate::progress::Progress::Committed);

@@ -95,6 +95,7 @@ async fn perform(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut R
     let keeper = LeaseKeeper::start(mirror.state.clone(), lease.clone(), before);
     let scope = Scope::of(head.as_ref(), options);
     report.complete = scope.compares_destination;
+    let leftovers = head.as_ref().is_none_or(|head| head.unfinished);
     let head = Head { vault_name: mirror.vault_name.clone(), ..head.unwrap_or_default() };
     report.cursor = head.cursor;
     let mut run = Run {
@@ -107,7 +108,7 @@ async fn perform(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut R
         report,
         failures: Vec::new(),
         held: false,
-        cleaned: false,
+        leftovers,
     };
     let result = run.passes(scope).await;
     let ended = match result {
@@ -251,7 +252,8 @@ struct Run<'a> {
     failures: Vec<Noted>,
     /// Something was left undone without a note of its name: the cursor must stay.
     held: bool,
-    cleaned: bool,
+    /// An earlier run may have left unfinished things at the destination.
+    leftovers: bool,
 }
 
 impl Run<'_> {
@@ -320,9 +322,20 @@ impl Run<'_> {
         let plan = plan(items, &known, self.journal.files(), &self.options.rules);
         self.mirror.observer.on(Progress::Planned(&plan.size()));
         if plan.is_empty() {
+            if self.leftovers {
+                self.clean().await?;
+            }
             return Ok(Vec::new());
         }
         self.apply(plan, &known, connection, cursor).await
+    }
+
+    /// Removes what a run that died has left unfinished: also one that did not get as far as to record anything.
+    async fn clean(&mut self) -> Result<(), RunError> {
+        self.gate.check()?;
+        self.mirror.blobs.clean().await?;
+        self.leftovers = false;
+        Ok(())
     }
 
     /// Carries out a plan, step by step.
@@ -333,11 +346,7 @@ impl Run<'_> {
         connection: Box<dyn Connection>,
         cursor: Cursor,
     ) -> Result<Vec<Fetch>, RunError> {
-        if !self.cleaned {
-            self.gate.check()?;
-            self.mirror.blobs.clean().await?;
-            self.cleaned = true;
-        }
+        self.clean().await?;
         if plan.guarded.is_some() {
             self.held = true;
             self.report.guarded = plan.guarded;
@@ -596,7 +605,7 @@ impl Run<'_> {
     async fn finish(mut self, cursor: Cursor) -> Result<(), RunError> {
         let now = self.mirror.clock.unix_ms();
         let mut head = self.journal.head().clone();
-        head.ended_at = now;
+        (head.ended_at, head.unfinished) = (now, false);
         self.held |= self.report.incomplete || self.failures.len() > MOST_PENDING;
         let noted = std::mem::take(&mut self.failures);
         if !self.held {

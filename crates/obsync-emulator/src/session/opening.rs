@@ -29,7 +29,7 @@ pub(super) async fn open(wire: &mut Wire, service: &Arc<Service>) -> Result<Opti
         refuse(wire, refusal::INIT_FIRST).await?;
         return Ok(None);
     };
-    tokio::time::sleep(service.config().latency).await;
+    service.take_time().await;
     let fault = service.faults.strike(Event::Init);
     if fault == Some(Fault::ExpiredToken) {
         let _ = service.expire_tokens();

@@ -51,7 +51,7 @@ impl Session<'_> {
 
     /// Takes one piece; the last one makes the record.
     pub(super) async fn piece(&mut self, piece: Bytes) -> Result<(), Hangup> {
-        tokio::time::sleep(self.service.config().latency).await;
+        self.service.take_time().await;
         let Some(mut upload) = self.upload.take() else { return self.wire.fail(refusal::UNEXPECTED_PIECE).await };
         if let Err(error) = upload.take(&piece) {
             return self.wire.fail(&error.to_string()).await;

@@ -274,9 +274,13 @@ pub fn parse_answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, AnswerError> 
     }
 }
 
-/// The start of a body that is no JSON, for a message to people.
+/// The start of a body that is no JSON, for a message to people. JSON that was cut off can hold a token: it is not
+/// quoted.
 fn first_line(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
+    if text.trim_start().starts_with(['{', '[', '"']) {
+        return "broken JSON".to_owned();
+    }
     let line = text.trim().lines().next().unwrap_or_default();
     if line.is_empty() { "an empty body".to_owned() } else { format!("{line:?}") }
 }
@@ -303,6 +307,8 @@ mod tests {
     fn answer_of_another_form_is_not_quoted() {
         let error = parse_answer::<VaultList>(br#"{"vaults":[{"id":"a","password":"hunter2","name":7}]}"#).unwrap_err();
         assert!(!error.to_string().contains("hunter2"));
+        let cut_off = parse_answer::<SignedIn>(br#"{"token":"hunter2","na"#).unwrap_err();
+        assert_eq!(cut_off.to_string(), "unexpected answer: broken JSON");
     }
 
     #[test]

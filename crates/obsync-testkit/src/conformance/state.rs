@@ -130,6 +130,7 @@ pub async fn head_comes_back_with_its_pending(fixture: &StateFixture) {
                 error: String::new(),
             },
         ],
+        unfinished: true,
         ended_at: 1_700_000_000_999,
         succeeded_at: 0,
     };

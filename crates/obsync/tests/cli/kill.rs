@@ -15,6 +15,9 @@ use futures_util::TryStreamExt;
 
 use crate::fixture::{Fixture, end};
 
+/// Of the service, for each request, while a run waits to be killed.
+const LATENCY: Duration = Duration::from_millis(14);
+
 /// The records that the state of the mirror knows to be written.
 async fn recorded(fixture: &Fixture) -> HashMap<String, Uid> {
     let state = SqliteState::open(&fixture.path("home").join("state.db")).await.unwrap();
@@ -32,10 +35,12 @@ async fn recorded(fixture: &Fixture) -> HashMap<String, Uid> {
 
 async fn killed_after(vault: &TestVault, fixture: &Fixture, moment: Duration) -> usize {
     let dest = fixture.dest();
+    fixture.emulator.configure(|config| config.latency = LATENCY);
     let mut child = fixture.command(&Fixture::sync_args("V", &dest, &[])).spawn().unwrap();
     tokio::time::sleep(moment).await;
     // SIGKILL: no handler runs.
     child.kill().await.unwrap();
+    fixture.emulator.configure(|config| config.latency = Duration::ZERO);
     let before = recorded(fixture).await;
     fixture.emulator.counters().reset();
     let ended = end(fixture.command(&Fixture::sync_args("V", &dest, &[]))).await;
@@ -54,19 +59,16 @@ async fn a_run_killed_at_any_moment_is_gone_on_with() {
     let fixture = Fixture::new().await;
     let mut vault = fixture.vault("V", EncryptionVersion::V3);
     vault.fill(&Shape::notes(17, 2000));
-    // Sign in once, and see how long a whole run takes here.
-    fixture.emulator.configure(|config| config.latency = Duration::from_millis(4));
-    let started = std::time::Instant::now();
-    assert_eq!(fixture.sync("V", &[]).await.exit, Some(0));
-    let whole = started.elapsed();
+    // So that a run takes at least this long, whatever the machine: several commits, one every 3 s.
+    let whole = LATENCY * 2000 / 4;
     let mut partly = 0;
     for n in 0..10 {
-        std::fs::remove_dir_all(fixture.dest()).unwrap();
-        std::fs::remove_file(fixture.path("home").join("state.db")).unwrap();
         // Spread over the run, each at a random moment of its tenth.
         let moment = whole.mul_f64((f64::from(n) + fastrand::f64()) / 10.0);
         let written = killed_after(&vault, &fixture, moment).await;
         partly += usize::from(written > 0 && written < 2000);
+        std::fs::remove_dir_all(fixture.dest()).unwrap();
+        std::fs::remove_file(fixture.path("home").join("state.db")).unwrap();
     }
     assert!(partly >= 2, "most kills came before the first commit or after the end: the test means little");
 }

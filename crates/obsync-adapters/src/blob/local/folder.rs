@@ -20,7 +20,7 @@ use super::note;
 use super::temp::Temp;
 
 /// How often a step is done again because another task removed an empty folder meanwhile.
-const TRIES: usize = 4;
+const TRIES: usize = 16;
 
 /// See [`LocalFolder`](super::LocalFolder).
 #[derive(Debug)]
@@ -280,7 +280,10 @@ impl Folder {
                 Err(e) => return Err(fault(path, "put in place", &e)),
             }
         }
-        Err(BlobError::new(BlobErrorKind::Other, format!("cannot put {path:?} in place: its folder is removed again")))
+        Err(BlobError::new(
+            BlobErrorKind::Other,
+            format!("cannot put {path:?} in place: its folder, or the unfinished file, was removed"),
+        ))
     }
 
     /// A new unfinished file.
@@ -334,10 +337,12 @@ impl Folder {
 
     /// Leaves the folder for unfinished files where there is one in it; [`temp`](Self::temp) makes it again.
     fn remove_temps_if_empty(&self) {
-        if lock(&self.temps).take().is_some()
+        let mut temps = lock(&self.temps);
+        if temps.is_some()
             && let Some(root) = self.root.get()
+            && root.remove_dir(TEMP_FOLDER).is_ok()
         {
-            let _ = root.remove_dir(TEMP_FOLDER);
+            *temps = None;
         }
     }
 
