@@ -1,6 +1,6 @@
 //! A record, decoded: what the vault last said of one path.
 
-use obsync_proto::crypto::{StringCipher, StringError, plaintext_size};
+use obsync_proto::crypto::{StringCipher, StringError, encrypted_size, plaintext_size};
 use obsync_proto::path::PathError;
 use obsync_proto::wire::Record;
 use obsync_proto::{ContentHash, Uid, VaultPath};
@@ -46,6 +46,12 @@ impl FileItem {
     pub fn size(&self) -> u64 {
         // An impossible size never gets past `Item::decode`.
         plaintext_size(self.encrypted_size).unwrap_or(0)
+    }
+
+    /// The file that an entry was made from.
+    pub fn of_entry(entry: &FileEntry) -> Self {
+        let FileEntry { hash, size, mtime, ctime, .. } = *entry;
+        Self { hash: Some(hash), encrypted_size: encrypted_size(size), mtime, ctime }
     }
 
     /// What the destination is to know of it.

@@ -130,6 +130,8 @@ pub struct Report {
     pub failed: Vec<Failure>,
     /// Bytes of plaintext written.
     pub bytes: u64,
+    /// When a run last left the mirror as the vault is, this one included: ms since 1970; 0: never.
+    pub succeeded_at: i64,
     /// How long it took.
     pub elapsed: Duration,
     /// The run was stopped before everything was done; the next one goes on.

@@ -11,6 +11,6 @@ mod gcm;
 mod keys;
 mod strings;
 
-pub use content::{ContentDecryptor, ContentError, ContentKey, IV_LEN, Verified, plaintext_size};
+pub use content::{ContentDecryptor, ContentError, ContentKey, IV_LEN, Verified, encrypted_size, plaintext_size};
 pub use keys::{EncryptionVersion, KeyError, MasterKey, VaultKeys};
 pub use strings::{StringCipher, StringError};

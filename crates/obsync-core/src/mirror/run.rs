@@ -14,7 +14,7 @@ use super::journal::Journal;
 use super::lease::{LeaseGate, LeaseKeeper};
 use super::{Failure, Mirror, Options, Report, RunError};
 use crate::blob::{BlobError, BlobErrorKind, Stamp};
-use crate::item::{Item, ItemKind};
+use crate::item::{FileItem, Item, ItemKind};
 use crate::listing::Listing;
 use crate::plan::{Copy, Delete, Fetch, Plan, plan};
 use crate::progress::{Action, Progress};
@@ -60,7 +60,7 @@ async fn rehearse(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut 
         report.incomplete = true;
         return Ok(());
     };
-    let refused = refuse(mirror, options, &mut listing);
+    let refused = refuse(mirror, options, scope, &mut listing).await?;
     let Some(survey) = stop.or(survey(mirror, options, scope, listing.items)).await.transpose()? else {
         report.incomplete = true;
         return Ok(());
@@ -97,7 +97,7 @@ async fn perform(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut R
     report.complete = scope.compares_destination;
     let leftovers = head.as_ref().is_none_or(|head| head.unfinished);
     let head = Head { vault_name: mirror.vault_name.clone(), ..head.unwrap_or_default() };
-    report.cursor = head.cursor;
+    (report.cursor, report.succeeded_at) = (head.cursor, head.succeeded_at);
     let mut run = Run {
         mirror,
         options,
@@ -197,25 +197,63 @@ impl Noted {
 }
 
 /// Takes out of a listing what cannot be applied: records that cannot be read, paths that the destination cannot
-/// hold.
-fn refuse(mirror: &Mirror, options: &Options, listing: &mut Listing) -> Vec<Noted> {
+/// hold, files that have something below them.
+async fn refuse(
+    mirror: &Mirror,
+    options: &Options,
+    scope: Scope,
+    listing: &mut Listing,
+) -> Result<Vec<Noted>, RunError> {
     let noted = |name: String, error: String, record: Record| Noted { failure: Failure { path: name, error }, record };
     let mut refused: Vec<Noted> = std::mem::take(&mut listing.refused)
         .into_values()
         .map(|(record, refused)| noted(refused.name, refused.reason.to_string(), record))
         .collect();
-    listing.items.retain(|path, item| {
-        if item.kind == ItemKind::Deleted || !options.rules.filter.admits(path) {
-            return true;
+    let mut refuse = |path: &VaultPath, item: &Item, error: String| {
+        refused.push(noted(path.to_string(), error, record(mirror, path, item)));
+    };
+    let is_wanted = |path: &VaultPath, item: &Item| item.kind != ItemKind::Deleted && options.rules.filter.admits(path);
+    listing.items.retain(|path, item| match mirror.blobs.check(path) {
+        Err(error) if is_wanted(path, item) => {
+            refuse(path, item, error.to_string());
+            false
         }
-        let Err(error) = mirror.blobs.check(path) else { return true };
-        refused.push(noted(path.to_string(), error.to_string(), record(mirror, path, item)));
-        false
+        _ => true,
     });
+    if mirror.blobs.keeps_folders() {
+        let wanted = listing.items.iter().filter(|(path, item)| is_wanted(path, item));
+        let folders: HashSet<VaultPath> = wanted.flat_map(|(path, _)| path.ancestors()).collect();
+        for (path, item) in files_among(mirror, scope, &folders, &listing.items).await? {
+            refuse(&path, &item, "refused: the vault also has a folder of this name, with something in it".to_owned());
+            listing.items.insert(path, Item { uid: item.uid, kind: ItemKind::Deleted });
+        }
+    }
     for noted in &refused {
         mirror.observer.on(Progress::Failed { path: &noted.failure.path, error: &noted.failure.error });
     }
-    refused
+    Ok(refused)
+}
+
+/// Files that are in the way of a folder: a client that replaced a file by a folder may never have deleted the file's
+/// record. They are among the records listed or, of those that were not, in the mirror.
+async fn files_among(
+    mirror: &Mirror,
+    scope: Scope,
+    folders: &HashSet<VaultPath>,
+    items: &HashMap<VaultPath, Item>,
+) -> Result<Vec<(VaultPath, Item)>, RunError> {
+    let is_file = |item: &&Item| matches!(item.kind, ItemKind::File(_));
+    let listed = |path: &VaultPath| Some((path.clone(), items.get(path).filter(is_file)?.clone()));
+    let mut files: Vec<(VaultPath, Item)> = folders.iter().filter_map(listed).collect();
+    let unlisted: Vec<VaultPath> = folders.iter().filter(|path| !items.contains_key(path.as_str())).cloned().collect();
+    if !scope.is_whole_vault() && !unlisted.is_empty() {
+        for (path, entry) in mirror.state.entries(&mirror.id(), &unlisted).await? {
+            if let Entry::File(file) = entry {
+                files.push((path, Item { uid: file.uid, kind: ItemKind::File(FileItem::of_entry(&file)) }));
+            }
+        }
+    }
+    Ok(files)
 }
 
 fn oversized(records: &[(obsync_proto::Uid, &'static str)]) -> impl Iterator<Item = Failure> {
@@ -275,7 +313,7 @@ impl Run<'_> {
                 listing = Listing::default();
                 continue;
             }
-            let refused = refuse(self.mirror, self.options, &mut listed);
+            let refused = refuse(self.mirror, self.options, scope, &mut listed).await?;
             self.failures.extend(refused);
             if !listed.oversized.is_empty() {
                 self.held = true;
@@ -312,7 +350,7 @@ impl Run<'_> {
             self.report.incomplete = true;
             return Ok(Vec::new());
         };
-        let Survey { items, known, corrections, files } = survey;
+        let Survey { items, mut known, corrections, files } = survey;
         if let Some(files) = files {
             self.journal.set_files(files);
         }
@@ -327,7 +365,7 @@ impl Run<'_> {
             }
             return Ok(Vec::new());
         }
-        self.apply(plan, &known, connection, cursor).await
+        self.apply(plan, &mut known, connection, cursor).await
     }
 
     /// Removes what a run that died has left unfinished: also one that did not get as far as to record anything.
@@ -342,7 +380,7 @@ impl Run<'_> {
     async fn apply(
         &mut self,
         plan: Plan,
-        known: &HashMap<VaultPath, Entry>,
+        known: &mut HashMap<VaultPath, Entry>,
         connection: Box<dyn Connection>,
         cursor: Cursor,
     ) -> Result<Vec<Fetch>, RunError> {
@@ -356,6 +394,8 @@ impl Run<'_> {
             self.journal.note(path, was, None);
         }
         self.delete(&plan.clears, known, &plan.folders).await?;
+        // What comes in their place is new.
+        plan.clears.iter().for_each(|delete| _ = known.remove(&delete.path));
         self.make_folders(&plan.folders, known).await?;
         let mut fetches = plan.fetches;
         fetches.extend(self.copy(plan.copies, known).await?);
@@ -617,6 +657,7 @@ impl Run<'_> {
         if self.report.is_success() {
             head.succeeded_at = now;
         }
+        self.report.succeeded_at = head.succeeded_at;
         self.report.cursor = head.cursor;
         self.report.unchanged = head.files.saturating_sub(self.report.downloaded + self.report.copied);
         self.journal.finish(self.mirror, self.lease, head).await

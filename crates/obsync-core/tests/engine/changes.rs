@@ -74,6 +74,9 @@ async fn a_file_becomes_a_folder_and_a_folder_a_file() {
     fixture.vault.delete("y");
     fixture.vault.put("y", "now a file", 1);
     fixture.sync_exact().await;
+    // Regression: the file that became a folder was taken from the count twice.
+    let head = fixture.state.head_of(&fixture.mirror().id()).unwrap();
+    assert_eq!(head.files, fixture.blobs.files().len() as u64);
 }
 
 #[tokio::test]

@@ -91,15 +91,29 @@ async fn content_of_another_file_is_refused() {
     fixture.assert_exact();
 }
 
+/// Regression, found with the official client: it replaces a file by a folder and never deletes the file's record.
+/// What is in the folder wins, in every kind of run, and the file is reported for as long as it is there.
 #[tokio::test]
-async fn a_file_where_a_folder_must_be_is_a_failure_and_no_more() {
-    let mut fixture = Fixture::new().await;
-    fixture.vault.put_raw("a", b"a file", 1);
-    fixture.vault.put_raw("a/b.md", b"inside the file", 1);
-    fixture.vault.put("good", "good", 1);
-    let report = fixture.sync().await;
-    assert_eq!(report.failed.len(), 1, "{report:?}");
-    assert!(fixture.blobs.files().contains_key("good"));
+async fn a_file_with_something_below_it_gives_way_and_is_reported() {
+    for listed_at_once in [true, false] {
+        let mut fixture = Fixture::new().await;
+        fixture.vault.put("good", "good", 1);
+        fixture.vault.put_raw("a", b"a file", 1);
+        if !listed_at_once {
+            assert!(fixture.sync().await.is_success());
+            assert_eq!(fixture.blobs.files().len(), 2);
+        }
+        fixture.vault.put_raw("a/b.md", b"inside the file", 1);
+        for complete in [false, false, true] {
+            let report = if complete { fixture.sync_complete().await } else { fixture.sync().await };
+            assert_eq!(names(&report.failed), ["a"], "{report:?}");
+            assert_eq!(fixture.blobs.files().into_keys().collect::<Vec<_>>(), ["a/b.md", "good"]);
+        }
+        let deletion = Record { path: fixture.vault.encode("a"), deleted: true, ..Record::default() };
+        fixture.vault.push_record(deletion, None);
+        assert!(fixture.sync().await.is_success());
+        assert_eq!(fixture.blobs.files().len(), 2);
+    }
 }
 
 #[tokio::test]

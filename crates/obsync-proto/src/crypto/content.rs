@@ -45,6 +45,11 @@ pub fn plaintext_size(size: u64) -> Option<u64> {
     }
 }
 
+/// Bytes of ciphertext of `size` bytes of plaintext, as the official client writes it: none for an empty file.
+pub fn encrypted_size(size: u64) -> u64 {
+    if size == 0 { 0 } else { size + OVERHEAD }
+}
+
 /// Why a content is not to be trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContentError {
