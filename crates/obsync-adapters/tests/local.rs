@@ -30,7 +30,7 @@ impl Place {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
         fs::create_dir(dir.path().join("dest")).unwrap();
-        let store = LocalFolder::open(dir.path().join("dest")).unwrap();
+        let store = LocalFolder::open(dir.path().join("dest"), "vault").unwrap();
         Self { dir, store }
     }
 
@@ -98,7 +98,7 @@ fn is_root() -> bool {
 async fn folder_is_a_blob_store() {
     conformance::blob(async || {
         let dir = TempDir::new().unwrap();
-        let store = LocalFolder::open(dir.path().join("dest")).unwrap();
+        let store = LocalFolder::open(dir.path().join("dest"), "vault").unwrap();
         let temps = dir.path().join("dest").join(TEMPS);
         let count = move || fs::read_dir(&temps).map_or(0, Iterator::count);
         BlobFixture::new(Arc::new(store)).with_guard(dir).with_leftovers(move || {
@@ -115,7 +115,7 @@ async fn location_is_the_canonical_path_however_it_is_written() {
     symlink(place.at(""), place.dir.path().join("link")).unwrap();
     let expected = fs::canonicalize(place.at("")).unwrap();
     for way in ["link", "dest/../dest", "dest/"] {
-        let store = LocalFolder::open(place.dir.path().join(way)).unwrap();
+        let store = LocalFolder::open(place.dir.path().join(way), "vault").unwrap();
         assert_eq!(store.location(), expected.to_str().unwrap(), "{way}");
     }
 }
@@ -124,7 +124,7 @@ async fn location_is_the_canonical_path_however_it_is_written() {
 async fn folder_that_is_not_there_is_made_by_the_first_write_and_not_before() {
     let dir = TempDir::new().unwrap();
     let deep = dir.path().join("not/there/yet");
-    let store = LocalFolder::open(&deep).unwrap();
+    let store = LocalFolder::open(&deep, "vault").unwrap();
     assert_eq!(store.list().try_collect::<Vec<_>>().await.unwrap(), []);
     assert_eq!(store.stat(&path("a.md")).await.unwrap(), None);
     store.clean().await.unwrap();
@@ -141,7 +141,7 @@ async fn place_that_is_no_folder_is_unusable() {
     let place = Place::new();
     fs::write(place.at("file"), "x").unwrap();
     for way in ["file", "file/below"] {
-        assert_eq!(LocalFolder::open(place.at(way)).unwrap_err().kind, BlobErrorKind::Unusable);
+        assert_eq!(LocalFolder::open(place.at(way), "vault").unwrap_err().kind, BlobErrorKind::Unusable);
     }
 }
 
@@ -350,7 +350,7 @@ async fn unfinished_file_is_gone_once_aborted_dropped_or_cleaned() {
 async fn writer_goes_on_after_another_run_cleaned() {
     let place = Place::new();
     place.write("a.md", b"one").await.unwrap();
-    LocalFolder::open(place.at("")).unwrap().clean().await.unwrap();
+    LocalFolder::open(place.at(""), "vault").unwrap().clean().await.unwrap();
     place.write("a.md", b"two").await.unwrap();
     assert_eq!(fs::read(place.at("a.md")).unwrap(), b"two");
 }
@@ -408,7 +408,7 @@ async fn full_disk_is_unusable_and_the_old_file_stays() {
         return;
     }
     let _unmount = Unmount(mount.path());
-    let store = LocalFolder::open(mount.path().join("dest")).unwrap();
+    let store = LocalFolder::open(mount.path().join("dest"), "vault").unwrap();
     write(&store, "old.bin", b"old", 5).await.unwrap();
     for size in [2_000_000, 1_100_000] {
         assert_eq!(kind(write(&store, "old.bin", &vec![7; size], 5).await), BlobErrorKind::Unusable, "{size}");
@@ -438,7 +438,7 @@ async fn read_only_disk_is_unusable() {
         return;
     }
     let _unmount = Unmount(mount.path());
-    let store = LocalFolder::open(mount.path().join("dest")).unwrap();
+    let store = LocalFolder::open(mount.path().join("dest"), "vault").unwrap();
     write(&store, "a.md", b"x", 5).await.unwrap();
     assert!(Command::new("mount").args(["-o", "remount,ro"]).arg(mount.path()).status().unwrap().success());
     assert_eq!(kind(write(&store, "a.md", b"y", 5).await), BlobErrorKind::Unusable);
@@ -532,7 +532,7 @@ async fn list_that_is_not_read_to_its_end_stops() {
 #[ignore = "a measurement"]
 async fn measure_small_files() {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let store = LocalFolder::open(dir.path().join("dest")).unwrap();
+    let store = LocalFolder::open(dir.path().join("dest"), "vault").unwrap();
     let (files, content) = (5_000, vec![b'x'; 3_000]);
     let proof = verified(&content);
     for tasks in [1, 4, 16, 64] {

@@ -26,6 +26,8 @@ pub enum ItemKind {
     Folder,
     /// Nothing any more.
     Deleted,
+    /// Something whose record cannot be applied: what the mirror has there is left as it is.
+    Unreadable,
 }
 
 /// A file as its record describes it.
@@ -66,10 +68,15 @@ impl FileItem {
 }
 
 impl Item {
+    /// Whether the vault has a file or a folder there that can be mirrored.
+    pub fn is_live(&self) -> bool {
+        matches!(self.kind, ItemKind::File(_) | ItemKind::Folder)
+    }
+
     /// Whether the mirror already has what this item says.
     pub fn is_applied(&self, entry: Option<&Entry>) -> bool {
         match (&self.kind, entry) {
-            (ItemKind::Deleted, None) | (ItemKind::Folder, Some(Entry::Folder)) => true,
+            (ItemKind::Unreadable, _) | (ItemKind::Deleted, None) | (ItemKind::Folder, Some(Entry::Folder)) => true,
             (ItemKind::File(file), Some(Entry::File(entry))) => {
                 file.has_content_of(self.uid, entry) && file.mtime == entry.mtime && file.ctime == entry.ctime
             }
@@ -98,6 +105,8 @@ pub enum Unusable {
 /// A record that cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
+    /// Its path, where that can be read and is one.
+    pub path: Option<VaultPath>,
     /// What to call it: its path, or, where that cannot be read, the start of its code.
     pub name: String,
     /// Why.
@@ -110,14 +119,16 @@ impl Item {
     /// # Errors
     /// [`Refused`], with a name that people can recognise.
     pub fn decode(record: &Record, strings: &StringCipher) -> Result<(VaultPath, Item), Refused> {
-        let path = strings
-            .decode(&record.path)
-            .map_err(|reason| Refused { name: code_name(&record.path), reason: reason.into() })?;
+        let path = strings.decode(&record.path).map_err(|reason| Refused {
+            path: None,
+            name: code_name(&record.path),
+            reason: reason.into(),
+        })?;
         let kind = decode_kind(record, strings);
         match (VaultPath::parse(path.as_str()), kind) {
             (Ok(path), Ok(kind)) => Ok((path, Item { uid: record.uid, kind })),
-            (Err(reason), _) => Err(Refused { name: shown(&path), reason: reason.into() }),
-            (_, Err(reason)) => Err(Refused { name: path, reason }),
+            (Err(reason), _) => Err(Refused { path: None, name: shown(&path), reason: reason.into() }),
+            (Ok(valid), Err(reason)) => Err(Refused { path: Some(valid), name: path, reason }),
         }
     }
 }

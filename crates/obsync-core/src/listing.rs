@@ -7,8 +7,8 @@ use obsync_proto::session::Event;
 use obsync_proto::wire::Record;
 use obsync_proto::{Cursor, Uid, VaultPath};
 
-use crate::item::{Item, Refused};
-use crate::mirror::Mirror;
+use crate::item::{Item, ItemKind, Refused};
+use crate::mirror::{Failure, Mirror};
 use crate::progress::{Observer, Progress};
 use crate::remote::{Connection, RemoteError};
 use crate::retry::RetryPolicy;
@@ -31,12 +31,22 @@ impl Listing {
     /// Takes a record; an earlier one of the same path gives way.
     pub fn add(&mut self, record: Record, strings: &StringCipher) {
         match Item::decode(&record, strings) {
-            Ok((path, item)) => self.add_item(path, item),
+            Ok((path, item)) => {
+                if self.refused.get(&record.path).is_some_and(|(other, _)| other.uid <= item.uid) {
+                    self.refused.remove(&record.path);
+                }
+                self.add_item(path, item);
+            }
             Err(refused) => {
                 let known = self.refused.get(&record.path).is_some_and(|(other, _)| other.uid > record.uid);
-                if !known {
-                    self.refused.insert(record.path.clone(), (record, refused));
+                let newer = refused.path.as_ref().and_then(|path| self.items.get(path));
+                if known || newer.is_some_and(|item| item.uid > record.uid) {
+                    return;
                 }
+                if let Some(path) = &refused.path {
+                    self.add_item(path.clone(), Item { uid: record.uid, kind: ItemKind::Unreadable });
+                }
+                self.refused.insert(record.path.clone(), (record, refused));
             }
         }
     }
@@ -109,4 +119,12 @@ impl Listing {
             }
         }
     }
+}
+
+/// What to say of records that broke a limit.
+pub(crate) fn oversized(records: &[(Uid, &'static str)]) -> impl Iterator<Item = Failure> {
+    records.iter().map(|(uid, what)| Failure {
+        path: format!("(record {uid})"),
+        error: format!("refused: its {what} is longer than any honest one"),
+    })
 }

@@ -109,6 +109,13 @@ impl Plan {
         *self == Plan::default()
     }
 
+    /// Leaves out everything that takes something away.
+    pub fn spare_deletions(&mut self) {
+        self.clears.clear();
+        self.deletes.clear();
+        self.forgets.clear();
+    }
+
     /// Files of the mirror that stay as they are, out of `files` that it has, with `known` what was planned with.
     pub fn unchanged(&self, files: u64, known: &HashMap<VaultPath, Entry>) -> u64 {
         let targets = self.fetches.iter().chain(self.copies.iter().map(|copy| &copy.to));
@@ -155,6 +162,8 @@ pub fn plan(
                 Some(entry) => plan.deletes.push(Delete { path, folder: matches!(entry, Entry::Folder) }),
                 None => {}
             },
+            // Always applied.
+            ItemKind::Unreadable => {}
         }
     }
     plan.replace_changed_kinds(&fetches, known);

@@ -33,8 +33,6 @@ pub enum Progress<'a> {
         /// What happened.
         error: &'a str,
     },
-    /// What was done until now is recorded.
-    Committed,
 }
 
 /// How much there is to do.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use futures_util::{StreamExt, TryStreamExt};
 use obsync_proto::{ContentHash, Uid, VaultPath};
 
-use crate::blob::{BlobError, BlobStore, Digest, ListedKind};
+use crate::blob::{BlobError, BlobErrorKind, BlobStore, Digest, ListedKind};
 use crate::filter::Filter;
 use crate::item::{Item, ItemKind};
 use crate::mirror::RunError;
@@ -100,6 +100,16 @@ impl Survey {
         Ok(survey)
     }
 
+    /// Files that there are once the corrections are noted.
+    pub fn corrected_files(&self) -> Option<u64> {
+        let is_file = |entry: &Option<Entry>| u64::from(matches!(entry, Some(Entry::File(_))));
+        let (gained, lost) = self
+            .corrections
+            .iter()
+            .fold((0, 0), |(gained, lost), (_, was, is)| (gained + is_file(is), lost + is_file(was)));
+        Some((self.files? + gained).saturating_sub(lost))
+    }
+
     fn count(&mut self, entry: &Entry) {
         self.files = self.files.map(|files| files + u64::from(matches!(entry, Entry::File(_))));
     }
@@ -119,6 +129,8 @@ impl Survey {
                     self.corrections.push((path.clone(), None, Some(Entry::Folder)));
                     self.known.insert(path, Entry::Folder);
                 }
+                // In the way; if it is empty, it is removed.
+                (ListedKind::Folder, Some(ItemKind::File(_))) => _ = self.known.insert(path, Entry::Folder),
                 (ListedKind::File { size, .. }, Some(ItemKind::File(file))) if file.size() != size => {}
                 (ListedKind::File { .. }, _) => suspects.push((path, None)),
                 _ => {}
@@ -141,7 +153,16 @@ impl Survey {
             .map(async |(origin, path, believed)| (recognise(blobs, &path, origin).await, path, believed))
             .buffer_unordered(DIGESTS_AT_ONCE);
         while let Some((is, path, believed)) = recognised.next().await {
-            let (is, was) = (is?.map(Entry::File), believed.map(Entry::File));
+            let is = match is {
+                Err(error) if error.kind == BlobErrorKind::Unusable => return Err(error.into()),
+                // A file that cannot be read proves nothing.
+                Err(error) => {
+                    tracing::warn!(%path, %error, "not recognised");
+                    None
+                }
+                Ok(is) => is.map(Entry::File),
+            };
+            let was = believed.map(Entry::File);
             if is != was {
                 self.corrections.push((path.clone(), was, is.clone()));
             }

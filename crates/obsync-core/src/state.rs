@@ -80,8 +80,8 @@ pub struct Head {
     /// Changes that could not be applied.
     #[serde(default)]
     pub pending: Vec<Pending>,
-    /// A run has recorded something and has not come to its end: it is at work, or it died and may have left things
-    /// unfinished at the destination.
+    /// A run has begun to change the destination and has not come to its end: it is at work, or it died. What the
+    /// entries say may then not be what is there.
     #[serde(default)]
     pub unfinished: bool,
     /// When the last run ended, ms since 1970.

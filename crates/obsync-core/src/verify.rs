@@ -1,12 +1,12 @@
 //! Comparing a destination with its vault, without changing either.
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use obsync_proto::{Cursor, VaultPath};
 
-use crate::blob::ListedKind;
+use crate::blob::{BlobErrorKind, ListedKind};
 use crate::filter::Filter;
 use crate::item::{FileItem, Item, ItemKind};
-use crate::listing::Listing;
+use crate::listing::{Listing, oversized};
 use crate::mirror::{Failure, Mirror, Options, RunError};
 use crate::reconcile::found;
 use crate::state::Entry;
@@ -60,6 +60,7 @@ impl Mirror {
         result
             .refused
             .extend(listing.refused.into_values().map(|(_, r)| Failure { path: r.name, error: r.reason.to_string() }));
+        result.refused.extend(oversized(&listing.oversized));
         let doubts = self.compare(listing.items, filter, deep, &mut result).await?;
         self.resolve(doubts, deep, &mut result).await?;
         result.missing.sort();
@@ -79,7 +80,9 @@ impl Mirror {
         let mut found = found(self.blobs.as_ref()).await?;
         let mut doubts = Vec::new();
         let mut unread = Vec::new();
-        let live = items.into_iter().filter(|(path, item)| item.kind != ItemKind::Deleted && filter.admits(path));
+        // Told of by name already.
+        items.iter().filter(|(_, item)| item.kind == ItemKind::Unreadable).for_each(|(path, _)| _ = found.remove(path));
+        let live = items.into_iter().filter(|(path, item)| item.is_live() && filter.admits(path));
         for (path, item) in live {
             match (&item.kind, found.remove(&path)) {
                 (ItemKind::File(file), Some(ListedKind::File { size, .. })) if size != file.size() => {
@@ -140,10 +143,18 @@ impl Mirror {
     /// Reads files, or asks the destination for what it recorded of them.
     async fn resolve(&self, doubts: Vec<Doubt>, deep: bool, result: &mut Verification) -> Result<(), RunError> {
         let mut digests = futures_util::stream::iter(doubts)
-            .map(async |doubt| Ok::<_, RunError>((self.blobs.digest(&doubt.path, deep).await?, doubt)))
+            .map(async |doubt| (self.blobs.digest(&doubt.path, deep).await, doubt))
             .buffer_unordered(READS_AT_ONCE);
-        while let Some((digest, doubt)) = digests.try_next().await? {
+        while let Some((digest, doubt)) = digests.next().await {
             let path = doubt.path.to_string();
+            let digest = match digest {
+                Err(error) if error.kind == BlobErrorKind::Unusable => return Err(error.into()),
+                Err(error) => {
+                    result.different.push(Failure { path, error: format!("cannot be read: {error}") });
+                    continue;
+                }
+                Ok(digest) => digest,
+            };
             match digest {
                 None => result.missing.push(path),
                 Some(digest) if doubt.file.hash.is_none_or(|hash| hash == digest.hash) => result.same += 1,

@@ -111,7 +111,7 @@ async fn connect(emulator: &Emulator, work: &Path) -> Result<(Mirror, Arc<Displa
     let session = Session::new(settings)?;
     let vaults = session.vaults().await?;
     let row = &find(&vaults, VAULT)?.row;
-    let keys = Arc::new(session.keys(row).await?);
+    let keys = session.keys(row).await?;
     let blobs = destination.fill(row.id.as_str(), &row.name)?.open()?;
     let state = state.open().await?;
     let display = Arc::new(Display::start(VAULT, false));

@@ -161,6 +161,8 @@ pub struct Session {
     transmits: VecDeque<String>,
     events: VecDeque<Event>,
     last_heard: Instant,
+    /// When the answer that is due last came nearer. Live records between a pull and its answer are none of it.
+    last_progress: Instant,
     /// When the last ping went out, while it has no answer.
     pinged: Option<Instant>,
 }
@@ -174,6 +176,7 @@ impl Session {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             last_heard: now,
+            last_progress: now,
             pinged: None,
         };
         session.transmit(&ClientMessage::Init(init));
@@ -202,7 +205,7 @@ impl Session {
                 Some(_) => self.last_heard + self.limits.idle,
                 None => self.last_heard + self.limits.ping_after,
             }),
-            _ => Some(self.last_heard + self.limits.answer),
+            _ => Some(self.last_progress + self.limits.answer),
         }
     }
 
@@ -222,7 +225,7 @@ impl Session {
         }
         self.transmit(&ClientMessage::Pull { uid });
         self.state = State::Asked;
-        self.last_heard = now;
+        (self.last_heard, self.last_progress) = (now, now);
         Ok(())
     }
 
@@ -240,6 +243,9 @@ impl Session {
     pub fn handle_text(&mut self, text: &str, now: Instant) -> Result<(), SessionError> {
         self.check()?;
         self.heard(now);
+        if !matches!(self.state, State::Asked | State::Receiving { .. }) {
+            self.last_progress = now;
+        }
         let result = Incoming::parse(text).map_err(SessionError::from).and_then(|message| self.on_message(message));
         self.fail_on(result)
     }
@@ -251,6 +257,7 @@ impl Session {
     pub fn handle_binary(&mut self, piece: Bytes, now: Instant) -> Result<(), SessionError> {
         self.check()?;
         self.heard(now);
+        self.last_progress = now;
         let result = self.on_piece(piece);
         self.fail_on(result)
     }

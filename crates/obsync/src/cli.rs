@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use crate::command;
 use crate::failure::{Exit, Failure};
 use crate::settings::Settings;
+use crate::text::say;
 
 /// Mirrors Obsidian Sync vaults to where their owner needs them.
 ///
@@ -175,7 +176,7 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(failure) => {
             if json {
-                println!("{}", serde_json::json!({ "vaults": [], "error": failure.problem }));
+                say(serde_json::json!({ "vaults": [], "error": failure.problem }));
             }
             eprintln!("obsync: {failure}");
             failure.exit

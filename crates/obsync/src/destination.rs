@@ -6,7 +6,6 @@ use std::sync::Arc;
 use obsync_adapters::blob::LocalFolder;
 use obsync_core::blob::BlobStore;
 use obsync_proto::VaultPath;
-use obsync_proto::wire::api::VaultRow;
 
 use crate::failure::{Exit, Failure};
 
@@ -16,7 +15,10 @@ pub struct Template(String);
 
 /// DEST for one vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Destination(PathBuf);
+pub struct Destination {
+    folder: PathBuf,
+    vault: String,
+}
 
 impl Template {
     /// Reads DEST. With `several` vaults to come and neither `{vault}` nor `{id}` in it, `/{vault}` is added.
@@ -42,15 +44,11 @@ impl Template {
     /// # Errors
     /// [`Failure`] where the vault's name cannot be a folder's.
     pub fn fill(&self, id: &str, name: &str) -> Result<Destination, Failure> {
-        // A name is data from outside: `..`, or one with a slash, would lead elsewhere.
-        let fits = VaultPath::parse(name).is_ok() && !name.contains(['/', '\\']);
-        if self.0.contains("{vault}") && !fits {
-            return Err(Failure::usage(
-                format!("the vault {name:?} ({id}) has a name that no folder can have"),
-                "use {id} in --to instead of {vault}",
-            ));
+        if self.0.contains("{vault}") {
+            folder_name(id, name)?;
         }
-        Ok(Destination(PathBuf::from(self.0.replace("{id}", id).replace("{vault}", name))))
+        let folder = PathBuf::from(self.0.replace("{id}", id).replace("{vault}", name));
+        Ok(Destination { folder, vault: id.to_owned() })
     }
 }
 
@@ -60,27 +58,54 @@ impl Destination {
     /// # Errors
     /// [`Failure`] where it cannot be used.
     pub fn open(&self) -> Result<Arc<dyn BlobStore>, Failure> {
-        let folder = LocalFolder::open(&self.0).map_err(|e| {
+        let folder = LocalFolder::open(&self.folder, &self.vault).map_err(|e| {
             Failure::new(Exit::Unreachable, e.to_string(), "give --to a folder that this user can write")
         })?;
         Ok(Arc::new(folder))
     }
 }
 
-/// Checks that no two vaults land in one place, nor one inside another.
+/// A vault's name as the name of a folder. It is data from outside: `..`, or one with a slash, would lead elsewhere.
+///
+/// # Errors
+/// [`Failure`] where it cannot be one.
+pub fn folder_name<'a>(id: &str, name: &'a str) -> Result<&'a str, Failure> {
+    if VaultPath::parse(name).is_ok() && !name.contains(['/', '\\']) {
+        return Ok(name);
+    }
+    Err(Failure::usage(
+        format!("the vault {name:?} ({id}) has a name that no folder can have"),
+        "rename the vault, or use {id} in --to instead of {vault}",
+    ))
+}
+
+/// A vault and its place, for [`check_apart`].
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// The vault's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// [`BlobStore::location`].
+    pub place: String,
+}
+
+/// Checks that none of `placed` lands where another of them goes, or where one of `before` went, nor inside or around
+/// it.
 ///
 /// # Errors
 /// [`Failure`] that names the two.
-pub fn check_apart(places: &[(VaultRow, String)]) -> Result<(), Failure> {
-    for (i, (row, place)) in places.iter().enumerate() {
-        for (other, other_place) in &places[i + 1..] {
-            if within(place, other_place) || within(other_place, place) {
+pub fn check_apart(placed: &[Placed], before: &[Placed]) -> Result<(), Failure> {
+    for (i, one) in placed.iter().enumerate() {
+        for other in placed[i + 1..].iter().chain(before) {
+            let together = within(&one.place, &other.place) || within(&other.place, &one.place);
+            if together && one.id != other.id {
                 return Err(Failure::usage(
                     format!(
-                        "the vaults {:?} ({}) and {:?} ({}) would both go to {place}",
-                        row.name, row.id, other.name, other.id
+                        "the vaults {:?} ({}) and {:?} ({}) would both go to {}",
+                        one.name, one.id, other.name, other.id, one.place
                     ),
-                    "put {id} into --to to keep them apart",
+                    "put {id} into --to to keep them apart; `obsync reset` forgets a mirror that is no more",
                 ));
             }
         }
@@ -89,7 +114,7 @@ pub fn check_apart(places: &[(VaultRow, String)]) -> Result<(), Failure> {
 }
 
 fn within(inner: &str, outer: &str) -> bool {
-    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    inner.strip_prefix(outer.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -97,7 +122,7 @@ mod tests {
     use super::*;
 
     fn fill(template: &str, several: bool, name: &str) -> Result<PathBuf, Failure> {
-        Ok(Template::parse(template, several)?.fill("id1", name)?.0)
+        Ok(Template::parse(template, several)?.fill("id1", name)?.folder)
     }
 
     #[test]
@@ -118,9 +143,11 @@ mod tests {
 
     #[test]
     fn vaults_in_one_place_or_inside_each_other_are_refused() {
-        let row =
-            |id: &str| serde_json::from_str::<VaultRow>(&format!(r#"{{"id":"{id}","name":"n","host":"h"}}"#)).unwrap();
-        let check = |a: &str, b: &str| check_apart(&[(row("1"), a.into()), (row("2"), b.into())]);
+        let placed = |id: &str, place: &str| Placed { id: id.into(), name: "n".into(), place: place.into() };
+        let check = |a: &str, b: &str| {
+            check_apart(&[placed("1", a)], &[placed("2", b)]).and(check_apart(&[placed("1", a), placed("2", b)], &[]))
+        };
+        assert!(check_apart(&[placed("1", "/m")], &[placed("1", "/m")]).is_ok(), "its own earlier runs");
         assert!(check("/m/a", "/m/b").is_ok() && check("/m/a", "/m/ab").is_ok());
         for (a, b) in [("/m", "/m"), ("/m", "/m/x"), ("/m/x", "/m")] {
             assert!(check(a, b).unwrap_err().problem.contains("(1)"));

@@ -123,7 +123,6 @@ impl Observer for Display {
             Progress::Done(action) => self.on_action(action),
             Progress::Failed { path, error } => self.tell(&format!("{}: {path:?}: {error}", self.name)),
             Progress::Retrying { path, error } => tracing::info!(%path, error, "trying again"),
-            Progress::Committed => {}
         }
     }
 }

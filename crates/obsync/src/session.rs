@@ -8,14 +8,17 @@ use obsync_adapters::remote::{
 };
 use obsync_core::blob::BlobStore;
 use obsync_core::clock::SystemClock;
-use obsync_core::mirror::Mirror;
+use obsync_core::mirror::{Mirror, Options, Report, RunError};
 use obsync_core::progress::Observer;
+use obsync_core::remote::RemoteErrorKind;
 use obsync_core::state::StateStore;
-use obsync_proto::crypto::VaultKeys;
+use obsync_core::stop::Stop;
+use obsync_proto::crypto::{EncryptionVersion, VaultKeys};
 use obsync_proto::host::SessionHost;
 use obsync_proto::session::SessionLimits;
 use obsync_proto::wire::api::VaultRow;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
 
 use crate::failure::{Exit, Failure};
 use crate::prompt;
@@ -33,24 +36,39 @@ pub struct Vault {
     pub shared: bool,
 }
 
-/// What to do a command with.
+/// An account, and what it was configured with. Kept, it signs in once and derives each vault's keys once.
 pub struct Session {
-    /// What is configured.
-    pub settings: Settings,
-    /// The account.
-    pub account: Account,
+    settings: Settings,
+    account: Account,
+    keys: Mutex<Vec<Derived>>,
+}
+
+/// Keys, and what they were derived from.
+struct Derived {
+    password: SecretString,
+    salt: String,
+    version: EncryptionVersion,
+    keys: Arc<VaultKeys>,
 }
 
 impl Session {
-    /// Prepares the account; sends nothing yet.
+    /// Prepares the account, with its token in a file; sends nothing yet.
     ///
     /// # Errors
     /// [`Failure`] for settings that cannot be used.
     pub fn new(settings: Settings) -> Result<Self, Failure> {
-        let api = api(&settings)?;
-        let tokens: Arc<dyn TokenStore> = match &settings.token {
+        let tokens = Arc::new(token_file(&settings));
+        Self::with_tokens(settings, tokens)
+    }
+
+    /// Prepares the account, with its token in `tokens`, unless the settings have one.
+    ///
+    /// # Errors
+    /// [`Failure`] for settings that cannot be used.
+    pub fn with_tokens(settings: Settings, tokens: Arc<dyn TokenStore>) -> Result<Self, Failure> {
+        let tokens = match &settings.token {
             Some(token) => Arc::new(TokenInMemory::with(StoredToken { email: None, token: token.clone() })),
-            None => Arc::new(token_file(&settings)),
+            None => tokens,
         };
         let credentials = match (&settings.email, &settings.password) {
             (Some(email), Some(password)) => Some(Credentials {
@@ -61,7 +79,8 @@ impl Session {
             }),
             _ => None,
         };
-        Ok(Self { account: Account::new(api, credentials, tokens), settings })
+        let account = Account::new(api(&settings)?, credentials, tokens);
+        Ok(Self { account, settings, keys: Mutex::default() })
     }
 
     /// All vaults of the account, its own first.
@@ -78,8 +97,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Failure`] where there is no password for it, or a wrong one.
-    pub async fn keys(&self, row: &VaultRow) -> Result<VaultKeys, Failure> {
-        let version = row
+    pub async fn keys(&self, row: &VaultRow) -> Result<Arc<VaultKeys>, Failure> {
+        let version: EncryptionVersion = row
             .encryption_version
             .try_into()
             .map_err(|e| Failure::usage(format!("the vault {:?}: {e}", row.name), "update obsync"))?;
@@ -97,9 +116,63 @@ impl Session {
                 ));
             }
         };
-        let keys = derive(password, row.salt.clone(), version).await?;
+        let keys = self.derive(password, &row.salt, version).await?;
         self.account.check_access(row, &keys.keyhash).await.map_err(|e| named(e.into(), row))?;
         Ok(keys)
+    }
+
+    /// scrypt keeps a core busy for a tenth of a second: once for each vault.
+    async fn derive(
+        &self,
+        password: SecretString,
+        salt: &str,
+        version: EncryptionVersion,
+    ) -> Result<Arc<VaultKeys>, Failure> {
+        let mut known = self.keys.lock().await;
+        let same = |d: &&Derived| {
+            d.version == version && d.salt == salt && d.password.expose_secret() == password.expose_secret()
+        };
+        if let Some(derived) = known.iter().find(same) {
+            return Ok(derived.keys.clone());
+        }
+        let (secret, owned_salt) = (password.clone(), salt.to_owned());
+        let keys = tokio::task::spawn_blocking(move || VaultKeys::from_password(&secret, &owned_salt, version))
+            .await
+            .map_err(|e| Failure::new(Exit::Partly, format!("the keys could not be derived: {e}"), ""))?;
+        let keys = Arc::new(keys);
+        known.push(Derived { password, salt: salt.to_owned(), version, keys: keys.clone() });
+        Ok(keys)
+    }
+
+    /// Brings a vault to its place. Where the token runs out on the way, once more with a new one, from where the
+    /// first run stopped.
+    ///
+    /// # Errors
+    /// [`Failure`] where the run cannot begin; how it ended is in the report.
+    pub async fn sync(
+        &self,
+        row: &VaultRow,
+        blobs: Arc<dyn BlobStore>,
+        state: Arc<dyn StateStore>,
+        observer: Arc<dyn Observer>,
+        options: &Options,
+        stop: &Stop,
+    ) -> Result<Report, Failure> {
+        let Some(keys) = stop.or(self.keys(row)).await.transpose()? else {
+            return Ok(Report { incomplete: true, complete: options.complete, ..Report::default() });
+        };
+        let token = self.account.token().await?;
+        let run = async || -> Result<Report, Failure> {
+            let mirror = self.mirror(row, keys.clone(), blobs.clone(), state.clone(), observer.clone()).await?;
+            Ok(mirror.sync(options, stop).await)
+        };
+        let report = run().await?;
+        match &report.error {
+            Some(RunError::Remote(error)) if error.kind == RemoteErrorKind::Authentication => {
+                if self.account.replace(&token).await.is_ok() { run().await } else { Ok(report) }
+            }
+            _ => Ok(report),
+        }
     }
 
     /// A mirror of a vault.
@@ -152,17 +225,6 @@ pub fn api(settings: &Settings) -> Result<Api, Failure> {
 /// Where `obsync login` keeps the token.
 pub fn token_file(settings: &Settings) -> TokenFile {
     TokenFile::new(settings.home.join("token.json"))
-}
-
-/// scrypt keeps a core busy for a tenth of a second.
-async fn derive(
-    password: SecretString,
-    salt: String,
-    version: obsync_proto::crypto::EncryptionVersion,
-) -> Result<VaultKeys, Failure> {
-    tokio::task::spawn_blocking(move || VaultKeys::from_password(&password, &salt, version))
-        .await
-        .map_err(|e| Failure::new(Exit::Partly, format!("the keys could not be derived: {e}"), ""))
 }
 
 /// Says which vault a failure is about.

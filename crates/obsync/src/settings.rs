@@ -38,10 +38,10 @@ pub struct Settings {
     pub vault_passwords: HashMap<String, SecretString>,
 }
 
-/// The configuration file.
+/// What is kept for good: the configuration file, or the Lambda function's secret (`contract.md`).
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+pub struct Stored {
     #[serde(default)]
     auth: Auth,
     #[serde(default)]
@@ -64,20 +64,29 @@ struct Vault {
 }
 
 impl Settings {
-    /// Reads the settings; `env` looks up an environment variable.
+    /// Reads the settings of a user: the environment, then `OBSYNC_HOME/config.json`. `env` looks up an environment
+    /// variable.
     ///
     /// # Errors
     /// [`Failure`] for a file or a variable that cannot be read, by its name and without its content.
     pub fn read(env: impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
-        let set = |name: &str| env(name).filter(|value| !value.is_empty());
-        let secret = |name: &str| set(name).map(SecretString::from);
-        let home = match set("OBSYNC_HOME") {
+        let home = match env("OBSYNC_HOME").filter(|home| !home.is_empty()) {
             Some(home) => PathBuf::from(home),
             None => default_home()?,
         };
-        let file = read_file(&home.join("config.json"))?;
+        let stored = Stored::read(&home.join("config.json"))?;
+        Self::new(env, home, stored)
+    }
+
+    /// The settings in the environment, and below them those in `stored`.
+    ///
+    /// # Errors
+    /// [`Failure`] for a variable that cannot be read.
+    pub fn new(env: impl Fn(&str) -> Option<String>, home: PathBuf, stored: Stored) -> Result<Self, Failure> {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        let secret = |name: &str| set(name).map(SecretString::from);
         let mut vault_passwords: HashMap<String, SecretString> =
-            file.vaults.into_iter().filter_map(|(name, vault)| Some((name, vault.password?))).collect();
+            stored.vaults.into_iter().filter_map(|(name, vault)| Some((name, vault.password?))).collect();
         if let Some(json) = set("OBSIDIAN_VAULT_PASSWORDS") {
             vault_passwords.extend(parse_passwords(&json)?);
         }
@@ -85,10 +94,10 @@ impl Settings {
             home,
             api_url: set("OBSYNC_API_URL").unwrap_or_else(|| API_BASE.to_owned()),
             device_name: set("OBSYNC_DEVICE_NAME").unwrap_or_else(|| "obsync".to_owned()),
-            email: set("OBSIDIAN_EMAIL").or(file.auth.email),
-            password: secret("OBSIDIAN_PASSWORD").or(file.auth.password),
-            totp_secret: secret("OBSIDIAN_TOTP_SECRET").or(file.auth.totp_secret),
-            token: secret("OBSIDIAN_AUTH_TOKEN").or(file.auth.token),
+            email: set("OBSIDIAN_EMAIL").or(stored.auth.email),
+            password: secret("OBSIDIAN_PASSWORD").or(stored.auth.password),
+            totp_secret: secret("OBSIDIAN_TOTP_SECRET").or(stored.auth.totp_secret),
+            token: secret("OBSIDIAN_AUTH_TOKEN").or(stored.auth.token),
             vault_password: secret("OBSIDIAN_VAULT_PASSWORD"),
             vault_passwords,
         })
@@ -127,20 +136,29 @@ fn default_home() -> Result<PathBuf, Failure> {
     })
 }
 
-fn read_file(path: &Path) -> Result<File, Failure> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(File::default()),
-        Err(e) => return Err(Failure::usage(format!("{}: {e}", path.display()), "make it readable for this user")),
-    };
-    serde_json::from_str(&text).map_err(|e| {
-        // The error's own text can quote a secret.
-        let place = format!("line {}, column {}", e.line(), e.column());
-        Failure::usage(
-            format!("{} is not of the expected form ({place})", path.display()),
-            r#"it is {"auth":{"email","password","totp_secret","token"},"vaults":{NAME OR ID:{"password"}}}"#,
-        )
-    })
+impl Stored {
+    /// Reads a file; one that is not there says nothing.
+    fn read(path: &Path) -> Result<Self, Failure> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, &path.display().to_string()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(e) => Err(Failure::usage(format!("{}: {e}", path.display()), "make it readable for this user")),
+        }
+    }
+
+    /// Reads JSON; `place` names where it comes from.
+    ///
+    /// # Errors
+    /// [`Failure`] that names the place and the line, and quotes nothing: the text is full of secrets.
+    pub fn parse(text: &str, place: &str) -> Result<Self, Failure> {
+        serde_json::from_str(text).map_err(|e| {
+            let at = format!("line {}, column {}", e.line(), e.column());
+            Failure::usage(
+                format!("{place} is not of the expected form ({at})"),
+                r#"it is {"auth":{"email","password","totp_secret","token"},"vaults":{NAME OR ID:{"password"}}}"#,
+            )
+        })
+    }
 }
 
 fn parse_passwords(json: &str) -> Result<HashMap<String, SecretString>, Failure> {

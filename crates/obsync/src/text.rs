@@ -1,5 +1,17 @@
 //! Numbers as people read them.
 
+/// Writes a line to standard output. Control characters, which the names of vaults and files can have, are shown and not
+/// sent to the terminal. Where nobody reads any more, nothing is written.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    use std::io::Write;
+    let line = line.to_string();
+    let mut shown = String::with_capacity(line.len());
+    for c in line.chars() {
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    let _ = writeln!(std::io::stdout(), "{shown}");
+}
+
 /// `1 file`, `2 files`.
 pub(crate) fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })

@@ -41,13 +41,13 @@ pub struct LocalFolder {
 }
 
 impl LocalFolder {
-    /// Opens the folder `path`. One that is not there is made when something is written into it. Blocks for as long as
+    /// Opens the folder `path` for the files of the vault `vault`. One that is not there is made when something is written into it. Blocks for as long as
     /// that takes.
     ///
     /// # Errors
     /// [`BlobErrorKind::Unusable`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, BlobError> {
-        Ok(Self { folder: Arc::new(Folder::open(path.as_ref())?) })
+    pub fn open(path: impl AsRef<Path>, vault: &str) -> Result<Self, BlobError> {
+        Ok(Self { folder: Arc::new(Folder::open(path.as_ref(), vault)?) })
     }
 
     async fn blocking<T: Send + 'static>(

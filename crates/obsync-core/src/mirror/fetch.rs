@@ -6,6 +6,7 @@
 //! bounded: a worker reserves what its file will need before it asks for it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -32,6 +33,12 @@ const STREAMED_ABOVE: u64 = 4 << 20;
 /// Pieces that wait between a connection and a streamed upload.
 const WAITING_PIECES: usize = 2;
 
+/// Uploads at once, at most. Each holds a file open, or a request.
+const MOST_UPLOADS: u64 = 64;
+
+/// Connections that may break in a row, for each worker, before the service is taken to be out of reach.
+const BROKEN_PER_WORKER: u32 = 8;
+
 /// What became of one file.
 pub(super) enum Outcome {
     /// It is at the destination.
@@ -53,6 +60,9 @@ pub(super) struct Pool {
     retry: RetryPolicy,
     cursor: Cursor,
     waiting: Mutex<VecDeque<Job>>,
+    /// Pulls in a row, by whichever worker, that ended with a broken connection.
+    broken: AtomicU32,
+    most_broken: u32,
     memory: Arc<Semaphore>,
     memory_size: u64,
     /// Cancelled: start nothing new.
@@ -119,6 +129,8 @@ impl Pool {
             retry: options.retry,
             cursor,
             waiting: Mutex::new(fetches.into_iter().map(|fetch| Job { fetch, failures: 0 }).collect()),
+            broken: AtomicU32::new(0),
+            most_broken: BROKEN_PER_WORKER * u32::try_from(workers.max(4)).unwrap_or(u32::MAX),
             memory: Arc::new(Semaphore::new(memory_size as usize)),
             memory_size,
             drain: CancellationToken::new(),
@@ -155,7 +167,8 @@ impl Pool {
             let mut queue = self.queue();
             if self.drain.is_cancelled() { None } else { queue.pop_front() }
         }?;
-        let need = footprint(job.fetch.file.size(), self.mirror.blobs.write_buffer()).min(self.memory_size);
+        let least = self.memory_size / MOST_UPLOADS;
+        let need = footprint(job.fetch.file.size(), self.mirror.blobs.write_buffer()).clamp(least, self.memory_size);
         let reserved = tokio::select! {
             biased;
             () = self.drain.cancelled() => None,
@@ -168,15 +181,17 @@ impl Pool {
         reserved.map(|memory| (job, memory))
     }
 
-    /// Opens a connection that is ready for pulls. What changed since the listing is the next run's.
-    async fn open(&self) -> Result<Box<dyn Connection>, RemoteError> {
+    /// Opens a connection that is ready for pulls. What changed since the listing is the next run's. `None` when the
+    /// others have taken all that was waiting.
+    async fn open(&self) -> Result<Option<Box<dyn Connection>>, RemoteError> {
         let mut tries = self.retry.begin();
-        loop {
+        while self.waiting() > 0 && !self.drain.is_cancelled() {
             match self.open_once().await {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => return Ok(Some(connection)),
                 Err(error) => tries.pause_after(error).await?,
             }
         }
+        Ok(None)
     }
 
     async fn open_once(&self) -> Result<Box<dyn Connection>, RemoteError> {
@@ -200,43 +215,53 @@ impl Worker {
     }
 
     async fn work(&self, mut connection: Option<Box<dyn Connection>>) {
-        while let Some((job, memory)) = self.pool.next_job().await {
+        loop {
+            // The connection first: a file that is taken and waits for one would be kept from the other workers.
             let mut open = match connection.take() {
                 Some(open) => open,
                 None => match self.pool.open().await {
-                    Ok(open) => open,
-                    Err(error) => {
-                        self.pool.queue().push_front(job);
-                        return self.tell(Outcome::Unreachable(error));
-                    }
+                    Ok(Some(open)) => open,
+                    Ok(None) => return,
+                    Err(error) => return self.tell(Outcome::Unreachable(error)),
                 },
             };
+            let Some((job, memory)) = self.pool.next_job().await else { return };
             match self.fetch(open.as_mut(), &job.fetch, memory).await {
-                Ok(()) => connection = Some(open),
+                Ok(()) => {
+                    self.pool.broken.store(0, Ordering::Relaxed);
+                    connection = Some(open);
+                }
                 Err(fault) => {
                     if fault.leaves_connection_usable() {
                         connection = Some(open);
                     }
-                    self.on_fault(job, fault);
+                    self.on_fault(job, fault).await;
                 }
             }
         }
     }
 
-    fn on_fault(&self, mut job: Job, fault: Fault) {
+    async fn on_fault(&self, mut job: Job, fault: Fault) {
         let error = match fault {
             Fault::Upload => return,
             Fault::Gone => return self.tell(Outcome::Gone(job.fetch)),
             Fault::Connection(error) if error.ends_run() => return self.tell(Outcome::Fatal(error.into())),
+            Fault::Connection(error) if self.pool.broken.fetch_add(1, Ordering::Relaxed) >= self.pool.most_broken => {
+                return self.tell(Outcome::Fatal(error.into()));
+            }
             Fault::Connection(error) => error.to_string(),
             Fault::Content(error) => error.to_string(),
             Fault::Service(text) => format!("the service cannot serve it: {text}"),
         };
         job.failures += 1;
-        if job.failures >= self.pool.retry.tries {
+        let Some(pause) = self.pool.retry.pause(job.failures) else {
             return self.tell(Outcome::Failed(job.fetch, format!("{error} (tried {} times)", job.failures)));
-        }
+        };
         self.pool.mirror.observer.on(Progress::Retrying { path: &job.fetch.path, error: &error });
+        tokio::select! {
+            () = self.pool.drain.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
         self.pool.queue().push_back(job);
     }
 
@@ -283,11 +308,7 @@ impl Worker {
         let (sender, parts) = mpsc::channel(room);
         let worker = self.clone();
         tokio::spawn(async move {
-            let written = tokio::select! {
-                biased;
-                () = worker.pool.cut.cancelled() => Ok(None),
-                written = worker.write(&fetch, parts) => written,
-            };
+            let written = worker.write(&fetch, parts).await;
             drop(memory);
             match written {
                 Ok(Some(entry)) => worker.tell(Outcome::Written(fetch, entry)),
@@ -306,7 +327,9 @@ impl Worker {
     async fn write(&self, fetch: &Fetch, mut parts: mpsc::Receiver<Part>) -> Result<Option<FileEntry>, RunError> {
         let meta = fetch.file.meta();
         let mut writer = self.pool.mirror.blobs.writer(&fetch.path, &meta).await?;
-        while let Some(part) = parts.recv().await {
+        // Once the file is complete it is not cut off any more: a publication that nobody waits for could come after
+        // that of the next run.
+        while let Some(part) = self.pool.cut.run_until_cancelled(parts.recv()).await.flatten() {
             let result: Result<(), BlobError> = match part {
                 Part::Chunk(chunk) => writer.write(chunk).await,
                 Part::End(verified) => {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use obsync_proto::VaultPath;
+use obsync_proto::{Cursor, VaultPath};
 use tokio::time::Instant;
 
 use super::{Mirror, RunError};
@@ -48,6 +48,19 @@ impl Journal {
         &self.head
     }
 
+    /// From here on, whatever is recorded says that nothing of the vault has been listed under this filter: a run that
+    /// takes over lists all of it.
+    pub(super) fn begin_anew(&mut self, filter: &str) {
+        self.head.cursor = Cursor::START;
+        filter.clone_into(&mut self.head.filter);
+    }
+
+    /// Records that a run is about to change the destination. Were the process to die then, the next run would find the
+    /// head unfinished, and would believe no entry that the destination does not confirm.
+    pub(super) async fn begin(&mut self, mirror: &Mirror, lease: &Lease) -> Result<(), RunError> {
+        if self.head.unfinished && self.waiting.is_empty() { Ok(()) } else { self.record(mirror, lease).await }
+    }
+
     /// When the next commit is due.
     pub(super) fn due(&self) -> Instant {
         if self.waiting.len() >= MOST_WAITING { self.last } else { self.last + self.every }
@@ -61,14 +74,16 @@ impl Journal {
     /// Commits what waits: the destination first, so that the state never knows of more than is there.
     pub(super) async fn commit(&mut self, mirror: &Mirror, lease: &Lease) -> Result<(), RunError> {
         self.last = Instant::now();
-        if self.waiting.is_empty() {
-            return Ok(());
+        if self.waiting.is_empty() { Ok(()) } else { self.record(mirror, lease).await }
+    }
+
+    async fn record(&mut self, mirror: &Mirror, lease: &Lease) -> Result<(), RunError> {
+        if !self.waiting.is_empty() {
+            mirror.blobs.sync().await?;
         }
-        mirror.blobs.sync().await?;
         self.head.unfinished = true;
         let commit = Commit { entries: self.waiting.drain().collect(), head: self.head.clone() };
         mirror.state.commit(lease, commit).await?;
-        mirror.observer.on(crate::progress::Progress::Committed);
         self.last = Instant::now();
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::lease::{LeaseGate, LeaseKeeper};
 use super::{Failure, Mirror, Options, Report, RunError};
 use crate::blob::{BlobError, BlobErrorKind, Stamp};
 use crate::item::{FileItem, Item, ItemKind};
-use crate::listing::Listing;
+use crate::listing::{Listing, oversized};
 use crate::plan::{Copy, Delete, Fetch, Plan, plan};
 use crate::progress::{Action, Progress};
 use crate::reconcile::Survey;
@@ -65,7 +65,7 @@ async fn rehearse(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut 
         report.incomplete = true;
         return Ok(());
     };
-    let files = survey.files.unwrap_or(head.files);
+    let files = survey.corrected_files().unwrap_or(head.files);
     let plan = plan(survey.items, &survey.known, files, &options.rules);
     report.failed = refused.into_iter().map(|f| f.failure).chain(oversized(&listing.oversized)).collect();
     tell_plan(mirror, &plan, report);
@@ -108,8 +108,12 @@ async fn perform(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut R
         report,
         failures: Vec::new(),
         held: false,
+        unsettled: false,
         leftovers,
     };
+    if scope.is_whole_vault() {
+        run.journal.begin_anew(options.rules.filter.canonical());
+    }
     let result = run.passes(scope).await;
     let ended = match result {
         Ok(cursor) => run.finish(cursor).await,
@@ -129,12 +133,13 @@ struct Scope {
 }
 
 impl Scope {
-    /// Everything where it is asked for or nothing is known; the whole vault where the filter is another than last
+    /// Everything where it is asked for, nothing is known, or a run died in the midst of changing the destination; the
+    /// whole vault where the filter is another than last
     /// time, so that what it newly lets through is fetched; otherwise what is new.
     fn of(head: Option<&Head>, options: &Options) -> Self {
-        let compares_destination = options.complete || head.is_none();
+        let compares_destination = options.complete || head.is_none_or(|head| head.unfinished);
         let cursor = match head {
-            Some(head) if !options.complete && head.filter == options.rules.filter.canonical() => head.cursor,
+            Some(head) if !compares_destination && head.filter == options.rules.filter.canonical() => head.cursor,
             _ => Cursor::START,
         };
         Self { cursor, compares_destination }
@@ -212,7 +217,7 @@ async fn refuse(
     let mut refuse = |path: &VaultPath, item: &Item, error: String| {
         refused.push(noted(path.to_string(), error, record(mirror, path, item)));
     };
-    let is_wanted = |path: &VaultPath, item: &Item| item.kind != ItemKind::Deleted && options.rules.filter.admits(path);
+    let is_wanted = |path: &VaultPath, item: &Item| item.is_live() && options.rules.filter.admits(path);
     listing.items.retain(|path, item| match mirror.blobs.check(path) {
         Err(error) if is_wanted(path, item) => {
             refuse(path, item, error.to_string());
@@ -256,13 +261,6 @@ async fn files_among(
     Ok(files)
 }
 
-fn oversized(records: &[(obsync_proto::Uid, &'static str)]) -> impl Iterator<Item = Failure> {
-    records.iter().map(|(uid, what)| Failure {
-        path: format!("(record {uid})"),
-        error: format!("refused: its {what} is longer than any honest one"),
-    })
-}
-
 /// The record that an item came from, as far as a later run needs it.
 fn record(mirror: &Mirror, path: &VaultPath, item: &Item) -> Record {
     let strings = &mirror.keys.strings;
@@ -273,7 +271,7 @@ fn record(mirror: &Mirror, path: &VaultPath, item: &Item) -> Record {
             (record.size, record.mtime, record.ctime) = (file.encrypted_size, file.mtime, file.ctime);
         }
         ItemKind::Folder => record.folder = true,
-        ItemKind::Deleted => record.deleted = true,
+        ItemKind::Deleted | ItemKind::Unreadable => record.deleted = true,
     }
     record
 }
@@ -290,6 +288,8 @@ struct Run<'a> {
     failures: Vec<Noted>,
     /// Something was left undone without a note of its name: the cursor must stay.
     held: bool,
+    /// Something was begun at the destination that no note was taken of.
+    unsettled: bool,
     /// An earlier run may have left unfinished things at the destination.
     leftovers: bool,
 }
@@ -309,11 +309,14 @@ impl Run<'_> {
             let cursor = listed.cursor;
             if cursor < scope.cursor {
                 // The vault's history was begun anew: what is new since the old cursor means nothing.
+                self.journal.begin_anew(self.options.rules.filter.canonical());
                 scope = Scope { cursor: Cursor::START, ..scope };
                 listing = Listing::default();
                 continue;
             }
             let refused = refuse(self.mirror, self.options, scope, &mut listed).await?;
+            // What an earlier pass failed at, and this one looks at anew.
+            self.failures.retain(|noted| !listed.items.contains_key(noted.failure.path.as_str()));
             self.failures.extend(refused);
             if !listed.oversized.is_empty() {
                 self.held = true;
@@ -357,7 +360,11 @@ impl Run<'_> {
         for (path, was, is) in corrections {
             self.journal.note(path, was.as_ref(), is);
         }
-        let plan = plan(items, &known, self.journal.files(), &self.options.rules);
+        let mut plan = plan(items, &known, self.journal.files(), &self.options.rules);
+        if self.held {
+            // Records that nobody could read: what seems to be gone may be among them.
+            plan.spare_deletions();
+        }
         self.mirror.observer.on(Progress::Planned(&plan.size()));
         if plan.is_empty() {
             if self.leftovers {
@@ -385,6 +392,7 @@ impl Run<'_> {
         cursor: Cursor,
     ) -> Result<Vec<Fetch>, RunError> {
         self.clean().await?;
+        self.journal.begin(self.mirror, &self.lease).await?;
         if plan.guarded.is_some() {
             self.held = true;
             self.report.guarded = plan.guarded;
@@ -393,14 +401,18 @@ impl Run<'_> {
             let was = known.get(&path);
             self.journal.note(path, was, None);
         }
+        self.unsettled = true;
         self.delete(&plan.clears, known, &plan.folders).await?;
         // What comes in their place is new.
         plan.clears.iter().for_each(|delete| _ = known.remove(&delete.path));
         self.make_folders(&plan.folders, known).await?;
         let mut fetches = plan.fetches;
         fetches.extend(self.copy(plan.copies, known).await?);
+        self.unsettled = false;
         let gone = self.fetch(fetches, known, connection, cursor).await?;
+        let unsettled = std::mem::replace(&mut self.unsettled, true);
         self.delete(&plan.deletes, known, &plan.folders).await?;
+        self.unsettled = unsettled;
         Ok(gone)
     }
 
@@ -504,55 +516,83 @@ impl Run<'_> {
         if fetches.is_empty() || self.stops() {
             return Ok(Vec::new());
         }
+        let given = fetches.len();
         let (outcomes, received) = mpsc::unbounded_channel();
         let pool =
             Pool::start(self.mirror, self.options, self.gate.clone(), fetches, Some(connection), cursor, outcomes);
         let result = self.follow(&pool, received, known).await;
         pool.drain.cancel();
         pool.cut.cancel();
-        result
+        let followed = result?;
+        if followed.outcomes + pool.waiting() < given && !self.report.incomplete {
+            // A task has panicked: the cursor must not pass its file.
+            tracing::error!(given, outcomes = followed.outcomes, "files are unaccounted for");
+            self.report.incomplete = true;
+        }
+        Ok(followed.gone)
     }
 
-    /// Takes note of what the pool does until it is done or has to stop.
+    /// Takes note of what the pool does until it is done or has to stop. What is being published when it stops is
+    /// waited for, as long as the time allows.
     async fn follow(
         &mut self,
         pool: &Arc<Pool>,
         mut outcomes: mpsc::UnboundedReceiver<Outcome>,
         known: &HashMap<VaultPath, Entry>,
-    ) -> Result<Vec<Fetch>, RunError> {
-        let (mut gone, mut unreachable) = (Vec::new(), None);
-        let mut cut_at = None;
+    ) -> Result<Followed, RunError> {
+        let mut followed = Followed::default();
+        self.unsettled = true;
+        let (mut unreachable, mut fatal) = (None, None);
+        // When to cut off what is in flight, and when to wait for nothing any more.
+        let mut ends: Option<(Instant, Instant)> = None;
         loop {
+            let (cut_at, leave_at) = ends.unwrap_or_else(|| (Instant::now(), Instant::now()));
             let outcome = tokio::select! {
                 outcome = outcomes.recv() => outcome,
                 () = tokio::time::sleep_until(self.journal.due()) => {
                     self.journal.commit(self.mirror, &self.lease).await?;
                     continue;
                 }
-                () = self.stop.wait(), if cut_at.is_none() => {
+                () = self.stop.wait(), if ends.is_none() => {
                     self.report.incomplete = true;
                     pool.drain.cancel();
-                    cut_at = Some(Instant::now() + self.stop.grace);
+                    let cut_at = Instant::now() + self.stop.grace;
+                    ends = Some((cut_at, cut_at + self.stop.grace));
                     continue;
                 }
-                () = tokio::time::sleep_until(cut_at.unwrap_or_else(Instant::now)), if cut_at.is_some() => {
+                () = tokio::time::sleep_until(cut_at), if ends.is_some() && !pool.cut.is_cancelled() => {
                     pool.cut.cancel();
-                    break;
+                    continue;
                 }
+                () = tokio::time::sleep_until(leave_at), if ends.is_some() => break,
             };
             match outcome {
-                None => break,
+                None => {
+                    self.unsettled = false;
+                    break;
+                }
                 Some(Outcome::Written(fetch, entry)) => self.fetched(fetch, entry, known),
                 Some(Outcome::Failed(fetch, error)) => self.fail(&fetch, error),
-                Some(Outcome::Gone(fetch)) => gone.push(fetch),
-                Some(Outcome::Fatal(error)) => return Err(error),
-                Some(Outcome::Unreachable(error)) => unreachable = Some(error),
+                Some(Outcome::Gone(fetch)) => followed.gone.push(fetch),
+                Some(Outcome::Fatal(error)) => {
+                    pool.drain.cancel();
+                    pool.cut.cancel();
+                    ends.get_or_insert((Instant::now(), Instant::now() + self.stop.grace));
+                    fatal.get_or_insert(error);
+                    continue;
+                }
+                Some(Outcome::Unreachable(error)) => {
+                    unreachable = Some(error);
+                    continue;
+                }
             }
+            followed.outcomes += 1;
             self.journal.commit_if_due(self.mirror, &self.lease).await?;
         }
-        match unreachable {
-            Some(error) if pool.waiting() > 0 && !self.report.incomplete => Err(error.into()),
-            _ => Ok(gone),
+        match (fatal, unreachable) {
+            (Some(error), _) => Err(error),
+            (None, Some(error)) if pool.waiting() > 0 && !self.report.incomplete => Err(error.into()),
+            _ => Ok(followed),
         }
     }
 
@@ -584,11 +624,17 @@ impl Run<'_> {
             for (path, result) in paths.into_iter().zip(results) {
                 match result {
                     Ok(()) => removed.push(path),
+                    // What is there now is not obsync's: another program put a link or a folder in its place.
+                    Err(error) if error.kind == BlobErrorKind::Unfit => removed.push(path),
                     Err(error) => self.fail_deletion(&path, usable(error)?),
                 }
             }
         }
-        if !self.stops() {
+        if self.stops() {
+            // Not noted: the next run deletes once more, and then looks at the folders.
+            return Ok(());
+        }
+        {
             let stuck = self.remove_folders(&folders, &removed, wanted).await?;
             // What lies in a folder that could not be removed stays recorded, so that the folder is tried again.
             let is_stuck = |path: &VaultPath| stuck.contains(path) || path.ancestors().any(|f| stuck.contains(&f));
@@ -645,7 +691,7 @@ impl Run<'_> {
     async fn finish(mut self, cursor: Cursor) -> Result<(), RunError> {
         let now = self.mirror.clock.unix_ms();
         let mut head = self.journal.head().clone();
-        (head.ended_at, head.unfinished) = (now, false);
+        (head.ended_at, head.unfinished) = (now, self.is_unfinished());
         self.held |= self.report.incomplete || self.failures.len() > MOST_PENDING;
         let noted = std::mem::take(&mut self.failures);
         if !self.held {
@@ -663,16 +709,24 @@ impl Run<'_> {
         self.journal.finish(self.mirror, self.lease, head).await
     }
 
+    /// Whether the next run must not believe the state alone: this one left something in the air, or did not get as far
+    /// as to compare what an earlier one left.
+    fn is_unfinished(&self) -> bool {
+        self.unsettled || self.leftovers
+    }
+
     /// Records what was done before an error, as far as that is possible.
     async fn give_up(mut self, error: RunError) -> Result<(), RunError> {
         let noted = std::mem::take(&mut self.failures);
         self.take_failures(noted);
         self.report.unchanged = self.journal.files().saturating_sub(self.report.downloaded + self.report.copied);
-        if let Err(second) = self.journal.commit(self.mirror, &self.lease).await {
-            tracing::warn!(error = %second, "what this run did could not be recorded; the next one does it again");
-        }
-        if let Err(second) = self.mirror.state.unlock(self.lease).await {
-            tracing::warn!(error = %second, "the lease could not be given back; it runs out by itself");
+        let head = Head {
+            ended_at: self.mirror.clock.unix_ms(),
+            unfinished: self.is_unfinished(),
+            ..self.journal.head().clone()
+        };
+        if let Err(second) = self.journal.finish(self.mirror, self.lease, head).await {
+            tracing::warn!(error = %second, "what this run did could not be recorded; the next one compares everything");
         }
         Err(error)
     }
@@ -681,6 +735,15 @@ impl Run<'_> {
         self.report.failed.extend(noted.into_iter().map(|noted| noted.failure));
         self.report.failed.sort_by(|a, b| a.path.cmp(&b.path));
     }
+}
+
+/// What the fetch pool came to.
+#[derive(Default)]
+struct Followed {
+    /// Files that something became of.
+    outcomes: usize,
+    /// Those of them that the service no longer had.
+    gone: Vec<Fetch>,
 }
 
 async fn copy_one(mirror: &Mirror, gate: &LeaseGate, copy: &Copy) -> Result<Stamp, RunError> {

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use obsync_core::filter::Filter;
+use obsync_core::mirror::Options;
+use obsync_core::plan::Rules;
 use obsync_core::state::Entry;
 use obsync_core::stop::Stop;
 use obsync_proto::ContentHash;
@@ -125,4 +128,103 @@ async fn a_store_that_fails_anywhere_is_reported_and_made_good() {
             fixture.sync_exact().await;
         }
     }
+}
+
+/// Dies at every effect of a run with `options`, each time on a fresh mirror that was made with `before`; then runs with
+/// `next` and looks with `check`.
+async fn die_everywhere(
+    before: impl Fn(&Fixture) -> Options,
+    dying: impl Fn(&Fixture) -> Options,
+    next: impl Fn(&Fixture) -> Options,
+    check: impl Fn(&Fixture),
+) {
+    let prepare = async || {
+        let mut fixture = vault_with_history(MemoryBlobs::folder()).await;
+        assert!(fixture.sync_with(&before(&fixture)).await.is_success());
+        fixture.blobs.remove("stays.md");
+        fixture.options = dying(&fixture);
+        fixture
+    };
+    let plan = FaultPlan::new();
+    run(&prepare().await, &plan).await;
+    assert!(plan.effects() > 3);
+    for n in 0..plan.effects() {
+        let mut fixture = prepare().await;
+        let plan = FaultPlan::new();
+        plan.at(n, Fault::die(Moment::After));
+        run(&fixture, &plan).await;
+        fixture.state.expire_leases();
+        fixture.options = next(&fixture);
+        let report = fixture.sync().await;
+        assert!(report.is_success(), "effect {n}: {report:?}");
+        check(&fixture);
+    }
+}
+
+fn without_notes(fixture: &Fixture) -> Options {
+    let filter = Filter::new(&[], &["*.md".to_owned()]).unwrap();
+    Options { rules: Rules { filter, ..Rules::default() }, ..fixture.options.clone() }
+}
+
+fn plain(fixture: &Fixture) -> Options {
+    Options { rules: Rules::default(), complete: false, ..fixture.options.clone() }
+}
+
+/// Regression: what a complete run had found missing was forgotten, and the next run looked only at what was new.
+#[tokio::test]
+async fn a_complete_run_that_dies_forgets_nothing() {
+    let complete = |fixture: &Fixture| Options { complete: true, ..fixture.options.clone() };
+    die_everywhere(plain, complete, plain, |fixture| {
+        let known: BTreeSet<String> = recorded(fixture).into_iter().map(|(path, _)| path).collect();
+        let vault: BTreeSet<String> = fixture.vault.tree().files.into_keys().collect();
+        assert_eq!(known, vault);
+    })
+    .await;
+}
+
+/// Regression: the next run found the filter that it knew, and did not look for what the dead one had deleted.
+#[tokio::test]
+async fn a_run_with_another_filter_that_dies_is_made_good() {
+    let files = |fixture: &Fixture| fixture.blobs.files().into_keys().filter(|p| p != "stays.md").collect::<Vec<_>>();
+    die_everywhere(plain, without_notes, plain, |fixture| {
+        assert_eq!(files(fixture), ["edited.md", "folder/in.md", "gone.md", "kind", "moved.md"]);
+    })
+    .await;
+    die_everywhere(without_notes, plain, without_notes, |fixture| assert_eq!(files(fixture), ["kind"])).await;
+}
+
+/// Regression: what a dead run had done without recording it looked right to the next one, because the vault had gone
+/// back to what the state knew.
+#[tokio::test]
+async fn a_run_that_dies_is_made_good_though_the_vault_has_changed_back() {
+    let plan = FaultPlan::new();
+    run(&prepared(MemoryBlobs::folder(), true).await, &plan).await;
+    for n in 0..plan.effects() {
+        let mut fixture = prepared(MemoryBlobs::folder(), true).await;
+        let plan = FaultPlan::new();
+        plan.at(n, Fault::die(Moment::After));
+        run(&fixture, &plan).await;
+        fixture.state.expire_leases();
+        fixture.vault.put("edited.md", "2", 1);
+        fixture.vault.rename("moved here.md", "moved.md");
+        fixture.vault.put("gone.md", "4", 1);
+        fixture.vault.delete("kind");
+        fixture.vault.put("kind", "5", 1);
+        fixture.vault.delete("new.md");
+        fixture.sync_exact().await;
+    }
+}
+
+/// A first run that was stopped before it compared anything does not pass for one that did.
+#[tokio::test]
+async fn a_first_run_stopped_early_leaves_the_comparison_to_the_next() {
+    let fixture = vault_with_history(MemoryBlobs::folder()).await;
+    assert!(fixture.sync().await.is_success());
+    fixture.state.lose_everything();
+    fixture.emulator.counters().reset();
+    let stop = Stop::default();
+    stop.request.cancel();
+    assert!(fixture.mirror().sync(&fixture.options, &stop).await.incomplete);
+    fixture.sync_exact().await;
+    assert_eq!(fixture.pulls(), 0);
 }

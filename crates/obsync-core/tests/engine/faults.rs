@@ -156,3 +156,37 @@ async fn refusals_of_the_session_are_told_apart() {
     assert_eq!(kind(&fixture.sync().await), Some(RemoteErrorKind::Authentication));
     assert_eq!(fixture.blobs.counts().requests(), fixture.blobs.counts().lists);
 }
+
+/// Regression: the second pass made a failure of the first one good, and the next run brought the old version back.
+#[tokio::test]
+async fn a_failure_that_a_newer_version_made_good_is_forgotten() {
+    let mut fixture = Fixture::new().await;
+    let old = fixture.vault.put("a", "old", 1);
+    let gone = fixture.vault.put("goes", "goes", 1);
+    let slow = fixture.vault.put("slow", "slow", 1);
+    let faults = fixture.emulator.faults();
+    faults.add(FaultRule::new(Place::PullOf(old), Fault::FlipBit).always());
+    faults.add(FaultRule::new(Place::PullOf(gone), Fault::Gone).always());
+    faults.add(FaultRule::new(Place::PullOf(slow), Fault::Delay(Duration::from_millis(300))).times(1));
+    let mirror = fixture.mirror();
+    let options = fixture.options.clone();
+    let run = tokio::spawn(async move { mirror.sync(&options, &Default::default()).await });
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    fixture.vault.put("a", "new", 2);
+    fixture.vault.delete("goes");
+    let report = run.await.unwrap();
+    fixture.emulator.faults().clear();
+    assert!(report.is_success(), "{report:?}");
+    fixture.assert_exact();
+    fixture.sync_exact().await;
+}
+
+/// Regression: workers without a connection kept files from those that had one.
+#[tokio::test]
+async fn one_connection_alone_does_all_the_work_in_time() {
+    let mut fixture = Fixture::new().await;
+    fixture.vault.fill(&Shape { folders: 0, ..Shape::notes(4, 20) });
+    fixture.emulator.configure(|config| (config.max_connections, config.over_limit) = (Some(1), OverLimit::Status503));
+    fixture.options.retry = obsync_core::retry::RetryPolicy::default();
+    fixture.sync_exact().await;
+}

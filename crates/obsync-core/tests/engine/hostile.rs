@@ -137,3 +137,31 @@ async fn a_head_that_announces_more_than_the_record_is_refused() {
     fixture.emulator.faults().clear();
     fixture.sync_exact().await;
 }
+
+/// Regression: reported for ever, although the vault had a good version again.
+#[tokio::test]
+async fn a_refused_version_gives_way_to_a_good_one() {
+    let mut fixture = Fixture::new().await;
+    let (mut record, content) = fixture.vault.sealed("a.md", b"x", 1);
+    record.hash = "11".repeat(80);
+    fixture.vault.push_record(record, Some(content));
+    assert_eq!(names(&fixture.sync().await.failed), ["a.md"]);
+    fixture.vault.put("a.md", "good again", 2);
+    fixture.sync_exact().await;
+    fixture.sync_exact().await;
+}
+
+/// Regression: the vault has the file, so a complete run must not delete what it has of it.
+#[tokio::test]
+async fn a_file_whose_newest_version_is_refused_is_not_deleted() {
+    let mut fixture = Fixture::new().await;
+    fixture.vault.put("a.md", "first", 1);
+    fixture.sync_exact().await;
+    let (mut record, content) = fixture.vault.sealed("a.md", b"second", 2);
+    record.hash = "11".repeat(80);
+    fixture.vault.push_record(record, Some(content));
+    for report in [fixture.sync_complete().await, fixture.sync().await] {
+        assert_eq!((names(&report.failed), report.deleted), (vec!["a.md"], 0));
+    }
+    assert_eq!(fixture.blobs.files()["a.md"], b"first");
+}

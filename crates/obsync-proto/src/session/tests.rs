@@ -182,6 +182,16 @@ fn silence_ends_a_request_and_an_idle_connection_after_a_ping() {
     assert!(matches!(idle.session.handle_timeout(idle.at(170)), Err(SessionError::Timeout { .. })));
 }
 
+/// Regression: a busy vault's records kept a pull alive that was never answered.
+#[test]
+fn live_records_do_not_stand_for_an_answer() {
+    let mut peer = Peer::ready();
+    peer.pull(1);
+    peer.text(&record(8), 30).unwrap();
+    peer.text(&record(9), 59).unwrap();
+    assert!(matches!(peer.session.handle_timeout(peer.at(60)), Err(SessionError::Timeout { .. })));
+}
+
 #[test]
 fn only_one_pull_at_a_time() {
     let mut peer = Peer::ready();

@@ -133,13 +133,13 @@ pub struct VaultRow {
     /// Where its WebSocket is: a host name without scheme. Check it with [`crate::host`] before use.
     pub host: String,
     /// Where that host stands.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number::or_default")]
     pub region: String,
     /// The salt of its keys, used as a string.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number::or_default")]
     pub salt: String,
     /// 0, 2 or 3.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number::or_default")]
     pub encryption_version: u8,
     /// The encryption password itself, for a vault under managed encryption only.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "secret::optional::serialize")]

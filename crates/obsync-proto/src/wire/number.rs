@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use serde::Deserializer;
 use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
 
 struct Whole;
 
@@ -37,8 +37,20 @@ pub(super) fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, 
     deserializer.deserialize_any(Whole)
 }
 
+/// Bytes of a file. A negative number is one that no file has, so that the one file is refused and not the listing.
+pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(u64::try_from(signed(deserializer)?).unwrap_or(u64::MAX))
+}
+
 /// A count that cannot be negative; `null` is 0.
 pub(super) fn unsigned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let n = signed(deserializer)?;
     u64::try_from(n).map_err(|_| D::Error::custom("number is negative"))
+}
+
+/// Any value; `null` is the type's own nothing.
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -124,7 +124,7 @@ pub struct Record {
     /// The encoded path.
     pub path: String,
     /// The encoded content hash, or `""`.
-    #[serde(default, deserialize_with = "text_or_null")]
+    #[serde(default, deserialize_with = "number::or_default")]
     pub hash: String,
     /// Bytes of ciphertext.
     #[serde(default, deserialize_with = "number::unsigned")]
@@ -142,7 +142,7 @@ pub struct Record {
     #[serde(default)]
     pub deleted: bool,
     /// The device that made the record.
-    #[serde(default, deserialize_with = "text_or_null")]
+    #[serde(default, deserialize_with = "number::or_default")]
     pub device: String,
     /// The user that made the record, in a shared vault.
     #[serde(default, deserialize_with = "number::unsigned")]
@@ -150,10 +150,6 @@ pub struct Record {
     /// The encoded earlier path of a rename.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relatedpath: Option<String>,
-}
-
-fn text_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Option::<String>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// What the service sends, as the emulator writes it.
@@ -343,9 +339,9 @@ struct Fields<'a> {
     ctime: i64,
     #[serde(default, deserialize_with = "number::signed")]
     mtime: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number::or_default")]
     folder: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number::or_default")]
     deleted: bool,
     #[serde(default)]
     device: Option<String>,
@@ -356,7 +352,7 @@ struct Fields<'a> {
 }
 
 fn some_size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    number::unsigned(deserializer).map(Some)
+    number::size(deserializer).map(Some)
 }
 
 impl<'a> Incoming<'a> {
@@ -455,6 +451,8 @@ mod tests {
         let Incoming::Record(record) = Incoming::parse(text).unwrap() else { panic!() };
         assert_eq!((record.uid, record.mtime, record.hash.as_str()), (Uid(9), 1_600_000_000_001, ""));
         assert_eq!(record.relatedpath, None);
+        let text = r#"{"op":"push","uid":9,"path":"ab","size":-5,"folder":null,"deleted":null}"#;
+        assert!(matches!(Incoming::parse(text).unwrap(), Incoming::Record(Record { size: u64::MAX, .. })));
     }
 
     #[test]
@@ -462,7 +460,6 @@ mod tests {
         for text in [
             r#"{"op":"push","uid":-1,"path":"a"}"#,
             r#"{"op":"push","uid":1e300,"path":"a"}"#,
-            r#"{"size":-5,"pieces":1}"#,
             r#"{"size":18446744073709551615}"#,
             "[]",
             "",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use obsync_adapters::remote::{Account, AccountError, Credentials};
+use obsync_adapters::remote::{Account, AccountError, Api, Credentials};
 use secrecy::SecretString;
 
 use crate::cli::Login;
@@ -10,6 +10,7 @@ use crate::failure::{Exit, Failure};
 use crate::prompt;
 use crate::session::{api, token_file};
 use crate::settings::Settings;
+use crate::text::say;
 
 pub(crate) async fn run(settings: Settings, args: Login) -> Result<Exit, Failure> {
     let email = match args.email.or_else(|| settings.email.clone()) {
@@ -28,26 +29,27 @@ pub(crate) async fn run(settings: Settings, args: Login) -> Result<Exit, Failure
             ));
         }
     };
+    let api = api(&settings)?;
     let totp = settings.totp()?.map(Arc::new);
     let mfa = args.mfa.map(SecretString::from);
     let credentials = Credentials { email, password, totp, mfa };
-    let signed_in = match sign_in(&settings, credentials.clone()).await {
+    let signed_in = match sign_in(&settings, api.clone(), credentials.clone()).await {
         Err(AccountError::MfaRequired) if prompt::possible() => {
             let mfa = Some(SecretString::from(prompt::line("Two-factor code")?));
-            sign_in(&settings, Credentials { mfa, ..credentials }).await
+            sign_in(&settings, api, Credentials { mfa, ..credentials }).await
         }
         other => other,
     }?;
-    println!("Signed in as {}.", signed_in.email);
+    say(format_args!("Signed in as {}.", signed_in.email));
     Ok(Exit::Done)
 }
 
 async fn sign_in(
     settings: &Settings,
+    api: Api,
     credentials: Credentials,
 ) -> Result<obsync_proto::wire::api::SignedIn, AccountError> {
     let email = credentials.email.clone();
-    let api = api(settings).map_err(|failure| AccountError::Refused(failure.problem))?;
     let mut signed_in = Account::new(api, Some(credentials), Arc::new(token_file(settings))).sign_in().await?;
     if signed_in.email.is_empty() {
         signed_in.email = email;

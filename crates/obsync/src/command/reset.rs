@@ -7,6 +7,7 @@ use crate::destination::Template;
 use crate::failure::{Exit, Failure};
 use crate::memory;
 use crate::settings::Settings;
+use crate::text::say;
 
 pub(crate) async fn run(settings: &Settings, args: &Reset) -> Result<Exit, Failure> {
     let template = Template::parse(&args.to, false)?;
@@ -28,7 +29,7 @@ pub(crate) async fn run(settings: &Settings, args: &Reset) -> Result<Exit, Failu
         )),
         [id] => {
             Mirror::reset(state.as_ref(), id, &Options::default()).await?;
-            println!("Forgotten. The files at {} stay; the next run compares them all.", id.destination);
+            say(format_args!("Forgotten. The files at {} stay; the next run compares them all.", id.destination));
             Ok(Exit::Done)
         }
         several => {

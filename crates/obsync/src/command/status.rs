@@ -9,7 +9,7 @@ use crate::cli::Status;
 use crate::failure::{Exit, Failure};
 use crate::memory;
 use crate::settings::Settings;
-use crate::text::count;
+use crate::text::{count, say};
 
 pub(crate) async fn run(settings: &Settings, args: &Status) -> Result<Exit, Failure> {
     let state = memory::Location::parse(args.state.location.as_deref(), &settings.home)?.open().await?;
@@ -17,22 +17,22 @@ pub(crate) async fn run(settings: &Settings, args: &Status) -> Result<Exit, Fail
     mirrors.sort_by(|(a, x), (b, y)| (&x.vault_name, &a.destination).cmp(&(&y.vault_name, &b.destination)));
     if args.json {
         let rows: Vec<_> = mirrors.iter().map(as_json).collect();
-        println!("{}", json!({ "mirrors": rows }));
+        say(json!({ "mirrors": rows }));
         return Ok(Exit::Done);
     }
     if mirrors.is_empty() {
         eprintln!("No vault was mirrored with this state yet: see `obsync sync --help`.");
     }
     for (id, head) in &mirrors {
-        println!("{} → {}", head.vault_name, id.destination);
-        println!(
+        say(format_args!("{} → {}", head.vault_name, id.destination));
+        say(format_args!(
             "  {}, up to record {}, last success {}",
             count(head.files, "file"),
             head.cursor,
             ago(head.succeeded_at)
-        );
+        ));
         for pending in &head.pending {
-            println!("  not mirrored: {:?}: {}", pending.name, pending.error);
+            say(format_args!("  not mirrored: {:?}: {}", pending.name, pending.error));
         }
     }
     Ok(Exit::Done)

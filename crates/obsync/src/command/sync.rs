@@ -5,22 +5,20 @@ use std::time::Duration;
 
 use obsync_core::blob::BlobStore;
 use obsync_core::filter::Filter;
-use obsync_core::mirror::{Options, Report, RunError};
+use obsync_core::mirror::{Options, Report};
 use obsync_core::plan::Rules;
-use obsync_core::remote::RemoteErrorKind;
 use obsync_core::state::StateStore;
 use obsync_core::stop::Stop;
-use obsync_proto::crypto::VaultKeys;
 use serde_json::{Value, json};
 
 use crate::cli::Sync;
-use crate::destination::{Template, check_apart};
+use crate::destination::{Placed, Template, check_apart};
 use crate::failure::{Exit, Failure, combined, of_report};
 use crate::memory;
 use crate::progress::Display;
 use crate::session::{Session, Vault, select};
 use crate::settings::Settings;
-use crate::text::{bytes, count};
+use crate::text::{bytes, count, say};
 
 /// A vault and where it goes.
 struct Target {
@@ -38,6 +36,7 @@ pub(crate) async fn run(settings: Settings, args: &Sync) -> Result<Exit, Failure
     let session = Session::new(settings)?;
     let targets = targets(&session, args, &template).await?;
     let state = state.open().await?;
+    check_apart(&placed(&targets), &written_before(state.as_ref()).await?)?;
     let stop = stop_on_signals();
     let mut answers = Vec::new();
     let mut exits = Vec::new();
@@ -55,9 +54,9 @@ pub(crate) async fn run(settings: Settings, args: &Sync) -> Result<Exit, Failure
     }
     if args.json {
         let vaults: Vec<Value> = answers.into_iter().map(|(json, _)| json).collect();
-        println!("{}", json!({ "vaults": vaults }));
+        say(json!({ "vaults": vaults }));
     } else {
-        answers.iter().for_each(|(_, line)| println!("{line}"));
+        answers.iter().for_each(|(_, line)| say(line));
     }
     Ok(combined(&exits))
 }
@@ -83,9 +82,23 @@ async fn targets(session: &Session, args: &Sync, template: &Template) -> Result<
         let blobs = template.fill(vault.row.id.as_str(), &vault.row.name)?.open()?;
         targets.push(Target { vault, blobs });
     }
-    let places: Vec<_> = targets.iter().map(|t| (t.vault.row.clone(), t.blobs.location())).collect();
-    check_apart(&places)?;
+    check_apart(&placed(&targets), &[])?;
     Ok(targets)
+}
+
+fn placed(targets: &[Target]) -> Vec<Placed> {
+    let placed = |Target { vault, blobs }: &Target| Placed {
+        id: vault.row.id.to_string(),
+        name: vault.row.name.clone(),
+        place: blobs.location(),
+    };
+    targets.iter().map(placed).collect()
+}
+
+/// Where earlier runs wrote.
+async fn written_before(state: &dyn StateStore) -> Result<Vec<Placed>, Failure> {
+    let mirrors = state.mirrors().await?.into_iter();
+    Ok(mirrors.map(|(id, head)| Placed { id: id.vault.into(), name: head.vault_name, place: id.destination }).collect())
 }
 
 /// Stops on Ctrl-C and SIGTERM; a second Ctrl-C ends the program at once.
@@ -129,7 +142,8 @@ async fn sync(
     stop: &Stop,
 ) -> (Report, Option<Failure>) {
     let display = Arc::new(Display::start(&target.vault.row.name, options.dry_run));
-    let result = try_sync(session, target, state, options, stop, &display).await;
+    let (row, blobs, state) = (&target.vault.row, target.blobs.clone(), state.clone());
+    let result = session.sync(row, blobs, state, display.clone(), options, stop).await;
     display.end();
     match result {
         Ok(report) => {
@@ -137,34 +151,6 @@ async fn sync(
             (report, failure)
         }
         Err(failure) => (Report { complete: options.complete, ..Report::default() }, Some(failure)),
-    }
-}
-
-async fn try_sync(
-    session: &Session,
-    target: &Target,
-    state: &Arc<dyn StateStore>,
-    options: &Options,
-    stop: &Stop,
-    display: &Arc<Display>,
-) -> Result<Report, Failure> {
-    let row = &target.vault.row;
-    let keys: Arc<VaultKeys> = Arc::new(session.keys(row).await?);
-    let run = async || -> Result<Report, Failure> {
-        let mirror = session.mirror(row, keys.clone(), target.blobs.clone(), state.clone(), display.clone()).await?;
-        Ok(mirror.sync(options, stop).await)
-    };
-    let token = session.account.token().await?;
-    let report = run().await?;
-    match &report.error {
-        // The token ran out on the way: once more with a new one, from where this run stopped.
-        Some(RunError::Remote(error)) if error.kind == RemoteErrorKind::Authentication => {
-            match session.account.replace(&token).await {
-                Ok(_) => run().await,
-                Err(_) => Ok(report),
-            }
-        }
-        _ => Ok(report),
     }
 }
 

@@ -6,12 +6,13 @@ use crate::cli::Vaults;
 use crate::failure::{Exit, Failure};
 use crate::session::{Session, Vault};
 use crate::settings::Settings;
+use crate::text::say;
 
 pub(crate) async fn run(settings: Settings, args: &Vaults) -> Result<Exit, Failure> {
     let vaults = Session::new(settings)?.vaults().await?;
     if args.json {
         let rows: Vec<_> = vaults.iter().map(as_json).collect();
-        println!("{}", json!({ "vaults": rows }));
+        say(json!({ "vaults": rows }));
         return Ok(Exit::Done);
     }
     if vaults.is_empty() {
@@ -20,7 +21,7 @@ pub(crate) async fn run(settings: Settings, args: &Vaults) -> Result<Exit, Failu
     let width = vaults.iter().map(|vault| vault.row.id.as_str().len()).max().unwrap_or(0);
     for vault in &vaults {
         let shared = if vault.shared { ", shared" } else { "" };
-        println!("{:width$}  {}  ({}{shared})", vault.row.id, vault.row.name, encryption(vault));
+        say(format_args!("{:width$}  {}  ({}{shared})", vault.row.id, vault.row.name, encryption(vault)));
     }
     Ok(Exit::Done)
 }

@@ -14,7 +14,7 @@ use crate::memory;
 use crate::progress::Display;
 use crate::session::{Session, find};
 use crate::settings::Settings;
-use crate::text::count;
+use crate::text::{count, say};
 
 pub(crate) async fn run(settings: Settings, args: &Verify) -> Result<Exit, Failure> {
     let template = Template::parse(&args.to, false)?;
@@ -24,7 +24,7 @@ pub(crate) async fn run(settings: Settings, args: &Verify) -> Result<Exit, Failu
     let row = &find(&vaults, &args.vault)?.row;
     let blobs = template.fill(row.id.as_str(), &row.name)?.open()?;
     let state = state.open().await?;
-    let keys = Arc::new(session.keys(row).await?);
+    let keys = session.keys(row).await?;
     let display = Arc::new(Display::start(&row.name, false));
     let mirror = session.mirror(row, keys, blobs.clone(), state.clone(), display.clone()).await?;
     let head = state.head(&mirror.id()).await?;
@@ -35,7 +35,7 @@ pub(crate) async fn run(settings: Settings, args: &Verify) -> Result<Exit, Failu
     display.end();
     let result = result?;
     if args.json {
-        println!("{}", as_json(row.id.as_str(), &row.name, &blobs.location(), args.deep, &result));
+        say(as_json(row.id.as_str(), &row.name, &blobs.location(), args.deep, &result));
     } else {
         print(&row.name, &blobs.location(), &result);
     }
@@ -62,15 +62,15 @@ fn as_json(id: &str, name: &str, destination: &str, deep: bool, result: &Verific
 }
 
 fn print(name: &str, destination: &str, result: &Verification) {
-    result.missing.iter().for_each(|path| println!("missing    {path:?}"));
-    result.different.iter().for_each(|f| println!("different  {:?}: {}", f.path, f.error));
-    result.extra.iter().for_each(|path| println!("extra      {path:?}"));
-    result.refused.iter().for_each(|f| println!("refused    {:?}: {}", f.path, f.error));
+    result.missing.iter().for_each(|path| say(format_args!("missing    {path:?}")));
+    result.different.iter().for_each(|f| say(format_args!("different  {:?}: {}", f.path, f.error)));
+    result.extra.iter().for_each(|path| say(format_args!("extra      {path:?}")));
+    result.refused.iter().for_each(|f| say(format_args!("refused    {:?}: {}", f.path, f.error)));
     let differences = result.missing.len() + result.different.len() + result.extra.len() + result.refused.len();
     let verdict = if differences == 0 { "exact".to_owned() } else { count(differences as u64, "difference") };
     let foreign = match result.foreign {
         0 => String::new(),
         n => format!(" ({} beside the mirror, left alone)", count(n, "file")),
     };
-    println!("{name} → {destination}: {verdict}, {} as in the vault{foreign}", count(result.same, "file"));
+    say(format_args!("{name} → {destination}: {verdict}, {} as in the vault{foreign}", count(result.same, "file")));
 }

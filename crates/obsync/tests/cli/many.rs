@@ -60,6 +60,22 @@ async fn vaults_that_would_land_in_one_place_are_refused_before_anything_is_writ
     assert!(!fixture.dest().exists());
 }
 
+/// Regression: the second vault's run took the first one's files for leftovers of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_vaults_place_is_refused_by_a_later_command_too() {
+    let fixture = Fixture::new().await;
+    let mut a = fixture.vault("A", EncryptionVersion::V3);
+    a.put("a.md", "a", 1);
+    fixture.vault("B", EncryptionVersion::V3).put("b.md", "b", 1);
+    assert_eq!(fixture.sync("A", &[]).await.exit, Some(0));
+    fixture.sync("B", &[]).await.assert_refused(2, &[a.id().as_str(), "{id}"]);
+    assert_same_tree(&a.tree(), &Tree::read(&fixture.dest()));
+    // With another state nobody knows of A's mirror, but its files carry its name.
+    let state = format!("sqlite:{}", fixture.path("other.db").display());
+    assert_eq!(fixture.sync("B", &["--state", &state]).await.exit, Some(0));
+    assert!(fixture.dest().join("a.md").exists() && fixture.dest().join("b.md").exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_destinations_of_one_vault_are_two_mirrors() {
     let fixture = Fixture::new().await;

@@ -42,7 +42,7 @@ pub(super) fn digest(folder: &Folder, path: &VaultPath) -> Result<Option<Digest>
 
 /// See [`BlobStore::noted_hash`](obsync_core::blob::BlobStore::noted_hash).
 pub(super) fn noted_hash(folder: &Folder, path: &VaultPath) -> Result<Option<ContentHash>, BlobError> {
-    Ok(folder.open_file(path)?.and_then(|file| note::read(&file, path)))
+    Ok(folder.open_file(path)?.and_then(|file| note::read(&file, folder.vault(), path)))
 }
 
 /// See [`BlobStore::copy`](obsync_core::blob::BlobStore::copy). The copy is hashed on its way: what is published is

@@ -28,6 +28,8 @@ pub(super) struct Folder {
     /// The handle on it, once it is there.
     root: OnceLock<Dir>,
     location: String,
+    /// The vault whose files they are, for the notes.
+    vault: String,
     temps: Mutex<Option<Arc<Dir>>>,
     /// Folders whose entries changed since the last [`sync`](Self::sync); `""` is the root.
     unsynced: Mutex<HashSet<Box<str>>>,
@@ -59,13 +61,19 @@ enum Found {
 
 impl Folder {
     /// Finds out where the folder is or will be. Makes nothing.
-    pub(super) fn open(path: &Path) -> Result<Self, BlobError> {
+    pub(super) fn open(path: &Path, vault: &str) -> Result<Self, BlobError> {
         let failed = |error| unusable(&path.to_string_lossy(), "find", &error);
         let whole = canonical(&std::path::absolute(path).map_err(failed)?).map_err(failed)?;
         let location = whole.into_os_string().into_string().map_err(|path| {
             BlobError::new(BlobErrorKind::Unusable, format!("the folder's path is no Unicode text: {path:?}"))
         })?;
-        let folder = Self { root: OnceLock::new(), location, temps: Mutex::default(), unsynced: Mutex::default() };
+        let folder = Self {
+            root: OnceLock::new(),
+            location,
+            vault: vault.to_owned(),
+            temps: Mutex::default(),
+            unsynced: Mutex::default(),
+        };
         folder.root(false)?;
         Ok(folder)
     }
@@ -89,6 +97,10 @@ impl Folder {
     /// The handle on the folder, which is made where it is not there.
     fn made_root(&self) -> Result<&Dir, BlobError> {
         self.root(true)?.ok_or_else(|| unusable(&self.location, "open the folder", &ErrorKind::NotFound.into()))
+    }
+
+    pub(super) fn vault(&self) -> &str {
+        &self.vault
     }
 
     /// The canonical absolute path.
@@ -261,7 +273,7 @@ impl Folder {
         content: ContentHash,
         mtime: i64,
     ) -> Result<Stamp, BlobError> {
-        note::write(&temp.file, path, content);
+        note::write(&temp.file, &self.vault, path, content);
         set_mtime(&temp.file, mtime).map_err(|e| fault(path, "set the time of", &e))?;
         temp.file.sync_all().map_err(|e| fault(path, "write", &e))?;
         self.rename(&mut temp, path)?;

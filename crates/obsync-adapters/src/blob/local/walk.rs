@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cap_std::fs::DirEntry;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use obsync_core::blob::{BlobError, Listed, ListedKind};
+use obsync_core::blob::{BlobError, BlobErrorKind, Listed, ListedKind};
 use obsync_proto::VaultPath;
 use tokio::sync::mpsc::{self, Sender};
 
@@ -54,12 +54,12 @@ impl Walk<'_> {
             Ok(Some(way)) => way.entries(),
             // Removed since it was seen.
             Ok(None) => return Ok(()),
-            Err(error) => return self.fail(error),
+            Err(error) => return self.fail_unless_foreign(path, error),
         };
         let entries = match entries {
             Ok(entries) => entries,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(e) => return self.fail(fault(path, "list the folder", &e)),
+            Err(e) => return self.fail_unless_foreign(path, fault(path, "list the folder", &e)),
         };
         for entry in entries {
             match entry {
@@ -91,6 +91,16 @@ impl Walk<'_> {
 
     fn send(&mut self) -> Result<(), Over> {
         self.sender.blocking_send(std::mem::take(&mut self.batch)).map_err(|_| Over)
+    }
+
+    /// A folder that this user may not read (`lost+found`, say) is not obsync's own. Were it after all, what the vault has
+    /// in it would fail by name.
+    fn fail_unless_foreign(&mut self, path: &str, error: BlobError) -> Result<(), Over> {
+        if path.is_empty() || error.kind != BlobErrorKind::Other {
+            return self.fail(error);
+        }
+        tracing::warn!(%error, "left out of the listing");
+        Ok(())
     }
 
     /// A folder that cannot be read is no empty folder: the listing ends with the error.
