@@ -5,11 +5,21 @@
 //! |---|---|
 //! | `remote` | [`remote`]: the service, over HTTP and WebSocket, and the account's token |
 //! | `local` | [`blob::local`]: a destination that is a folder |
+//! | `s3` | [`blob::s3`]: a destination that is a bucket |
+//! | `queue` | [`queue`]: AWS SQS |
+//! | `secrets` | [`secrets`]: AWS Secrets Manager |
+//! | `dynamodb` | [`state::dynamodb`]: state in a table of AWS DynamoDB |
 //! | `sqlite` | [`state::sqlite`]: state in a local database |
 
-#[cfg(feature = "local")]
+#[cfg(any(feature = "s3", feature = "dynamodb", feature = "secrets", feature = "queue"))]
+pub mod aws;
+#[cfg(any(feature = "local", feature = "s3"))]
 pub mod blob;
+#[cfg(feature = "queue")]
+pub mod queue;
 #[cfg(feature = "remote")]
 pub mod remote;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "secrets")]
+pub mod secrets;
+#[cfg(any(feature = "dynamodb", feature = "sqlite"))]
 pub mod state;

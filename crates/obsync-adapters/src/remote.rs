@@ -8,8 +8,12 @@ pub mod api;
 pub mod socket;
 mod tls;
 pub mod token;
+#[cfg(feature = "dynamodb")]
+pub mod token_table;
 
 pub use account::{Account, AccountError, Credentials};
 pub use api::{Api, ApiConfig, ApiError, InvalidApiConfig};
 pub use socket::{SocketConfig, SocketRemote};
 pub use token::{StoredToken, TokenFile, TokenInMemory, TokenStore, TokenStoreError};
+#[cfg(feature = "dynamodb")]
+pub use token_table::TableTokens;

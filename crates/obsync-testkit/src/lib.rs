@@ -5,8 +5,10 @@
 //! | [`memory`] | a destination and a state store in memory, with counters, open to tampering |
 //! | [`fault`] | wrappers that let any destination or state store fail, die or dawdle at a chosen call |
 //! | [`conformance`] | the suites that every destination and every state store has to pass |
+//! | `s3` | (feature `s3`) an S3 server in this process, with counters and faults, open to tampering |
 //! | [`vault`] | a device that writes into a vault at the emulator, with real encryption |
 //! | [`generate`] | vaults as people have them, and changes to them, from a seed |
+//! | `dynamodb` | DynamoDB in this process (feature `dynamodb`) |
 //! | [`tree`] | files and folders side by side, whether a vault's or a disk's |
 //! | [`keys`] | keys, derived once per process |
 //!
@@ -14,10 +16,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 pub mod conformance;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod fault;
 pub mod generate;
 pub mod keys;
 pub mod memory;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod tree;
 pub mod vault;
 

@@ -15,6 +15,8 @@ pub mod cli;
 mod command;
 pub mod destination;
 pub mod failure;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod memory;
 pub mod progress;
 mod prompt;

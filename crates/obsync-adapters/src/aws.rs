@@ -1,0 +1,39 @@
+//! What all AWS services are reached with: region, credentials and endpoints as every AWS program finds them.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, SdkConfig};
+
+/// Times that a request is tried in all, with backoff between them. The SDK decides which faults may pass.
+const TRIES: u32 = 5;
+
+/// The longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest wait for the answer to one try, the time to send it included: a part of 8 MiB fits at 1.2 Mbit/s.
+const TRY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest wait for an answer, all tries together.
+const TIMEOUT: Duration = Duration::from_secs(240);
+
+/// Named in the `User-Agent`.
+const NAME: &str = "obsync";
+
+/// Reads the configuration from the environment, the shared files or the role of the machine, and adds how long to
+/// wait and how often to try. Load it once, and make all clients from it: they share connections and credentials.
+pub async fn config() -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(TRY_TIMEOUT)
+        .operation_timeout(TIMEOUT)
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
+        .timeout_config(timeouts);
+    if let Ok(name) = AppName::new(NAME) {
+        loader = loader.app_name(name);
+    }
+    loader.load().await
+}

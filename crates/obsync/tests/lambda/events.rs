@@ -1,0 +1,163 @@
+//! Events and their answers.
+
+use std::time::Duration;
+
+use obsync_proto::crypto::EncryptionVersion;
+use obsync_testkit::generate::Shape;
+use obsync_testkit::vault::TestVault;
+use serde_json::{Value, json};
+
+use crate::fixture::{BUCKET, EMAIL, Fixture, TABLE};
+
+fn sync() -> Value {
+    json!({"action": "sync"})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_event_over_three_vaults_reports_the_one_that_fails() {
+    let fixture = Fixture::new().await;
+    let mut vaults = [fixture.vault("One"), fixture.vault("កំណត់ត្រា & %2F")];
+    for (seed, vault) in vaults.iter_mut().enumerate() {
+        vault.fill(&Shape::small(seed as u64));
+        vault.put("large.bin", vec![1; 9 << 20], 1);
+    }
+    let bad = TestVault::create(&fixture.emulator, EMAIL, "Bad", EncryptionVersion::V3, "another password");
+    let answer = fixture.answer(json!({"action": "sync", "sync_type": "complete"})).await;
+    assert_eq!((&answer["success"], &answer["message"]), (&json!(false), &json!("Sync completed with 1 errors")));
+    assert_eq!(answer["vaults_synced"].as_array().unwrap().len(), 2);
+    assert!(answer["errors"][0].as_str().unwrap().starts_with(&format!("vault {}: ", bad.id())), "{answer}");
+    let files: usize = vaults.iter().map(|vault| vault.snapshot().len()).sum();
+    assert_eq!((&answer["files_count"], &answer["metadata"]["downloaded"]), (&json!(files), &json!(files.to_string())));
+    assert_eq!(answer["metadata"]["sync_type"], "complete");
+    for vault in &vaults {
+        fixture.assert_exact(vault, BUCKET, &format!("vaults/{}/", vault.name()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_with_nothing_new_costs_next_to_nothing() {
+    let fixture = Fixture::new().await;
+    let mut vault = fixture.vault("V");
+    vault.fill(&Shape::small(1));
+    let first = fixture.answer(sync()).await;
+    assert_eq!(first["message"], format!("Synced 1 vaults with {} files", vault.snapshot().len()));
+    let requests = fixture.s3.requests().len();
+    fixture.dynamo.take_traffic();
+    let second = fixture.answer(json!({"action": "sync", "vault_id": vault.id()})).await;
+    assert_eq!((&second["success"], &second["files_count"]), (&json!(true), &json!(0)));
+    assert_eq!(fixture.s3.requests().len(), requests, "no S3 request");
+    let traffic = fixture.dynamo.take_traffic();
+    assert!(traffic.count() <= 2, "{traffic:?}");
+    vault.random_changes(3, 8);
+    assert_eq!(fixture.answer(sync()).await["success"], true);
+    fixture.assert_exact(&vault, BUCKET, "vaults/V/");
+    assert_eq!(fixture.emulator.counters().get().sign_ins, 1, "signed in once for three events");
+}
+
+/// Trap: an override of the destination with the same state leaves the new bucket empty.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_override_of_the_destination_is_a_mirror_of_its_own() {
+    let fixture = Fixture::new().await;
+    let mut vault = fixture.vault("V");
+    vault.fill(&Shape::small(2));
+    fixture.answer(sync()).await;
+    fixture.s3.create_bucket("other");
+    let event = json!({"action": "sync", "dest_bucket": "other", "dest_prefix": "copy/"});
+    assert_eq!(fixture.answer(event).await["success"], true);
+    fixture.assert_exact(&vault, "other", "copy/V/");
+    assert_eq!(fixture.answer(sync()).await["files_count"], 0, "the default mirror is where it was");
+    let items = fixture.dynamo.items(TABLE).await;
+    assert!(items.contains_key(vault.id().as_str()), "the head of the default mirror is named after the vault");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_refused() {
+    let fixture = Fixture::new().await;
+    for (event, message) in [
+        (json!({"action": "explode"}), "Unknown action: explode"),
+        (json!({"action": "sync", "sync_type": "full"}), "Unknown sync_type: full"),
+        (json!("?"), "Unknown action: "),
+    ] {
+        let answer = fixture.answer(event).await;
+        assert_eq!((&answer["success"], &answer["message"]), (&json!(false), &json!(message)));
+    }
+    let unknown = fixture.answer(json!({"action": "sync", "vault_id": "nothing"})).await;
+    assert_eq!(unknown["message"], "Sync completed with 1 errors");
+    assert!(fixture.s3.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_in_the_configuration_is_the_answer_and_the_function_stays_up() {
+    let mut fixture = Fixture::with_env(&[("S3_BUCKET", "")]).await;
+    for _ in 0..2 {
+        let answer = fixture.answer(sync()).await;
+        assert_eq!(answer["message"], "Failed to initialize handler");
+        assert!(answer["errors"][0].as_str().unwrap().contains("S3_BUCKET is not set"), "{answer}");
+    }
+    assert!(fixture.is_up());
+    let refused = Fixture::with_env(&[("OBSIDIAN_PASSWORD", "wrong")]).await;
+    assert_eq!(refused.answer(sync()).await["message"], "Failed to list vaults");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_sender_gets_the_answer_that_it_expects() {
+    let fixture = Fixture::new().await;
+    let mut vault = fixture.vault("V");
+    vault.put("a.md", "a", 1);
+    let http = |body: &str| json!({"requestContext": {}, "body": body});
+    let answer = fixture.answer(http(r#"{"action":"sync"}"#)).await;
+    assert_eq!(answer["statusCode"], 200);
+    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body["files_count"], 1);
+    assert_eq!(fixture.answer(http("no JSON")).await["statusCode"], 400);
+
+    let record = |id: &str, body: Value| json!({"messageId": id, "eventSource": "aws:sqs", "body": body.to_string()});
+    let good = record("good", json!({"action": "sync", "vault_id": vault.id()}));
+    let bad = record("bad", json!({"action": "sync", "vault_id": "nothing"}));
+    let answer = fixture.answer(json!({"Records": [good, bad]})).await;
+    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "bad"}]}));
+
+    let bus = |detail: Value| json!({"detail-type": "sync", "source": "test", "detail": detail});
+    assert_eq!(fixture.answer(bus(sync())).await["success"], true);
+    let failed = fixture.send(bus(json!({"action": "sync", "vault_id": "nothing"}))).await.unwrap_err();
+    assert!(failed["errorMessage"].as_str().unwrap().contains("no such vault"), "{failed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_vault_is_finished_over_several_events_without_fetching_twice() {
+    let fixture = Fixture::new().await;
+    let mut vault = fixture.vault("V");
+    vault.fill(&Shape { folders: 40, ..Shape::notes(5, 3000) });
+    fixture.emulator.configure(|config| config.latency = Duration::from_millis(8));
+    let mut events = 0;
+    loop {
+        let answer = fixture.send_within(json!({"action": "sync"}), Duration::from_secs(5)).await.unwrap();
+        assert_eq!((&answer["success"], answer.get("errors")), (&json!(true), None), "{answer}");
+        events += 1;
+        if answer["metadata"]["incomplete"] == "false" {
+            break;
+        }
+        assert!(events < 40);
+    }
+    assert!(events > 1, "one event was enough: the test means nothing");
+    fixture.assert_exact(&vault, BUCKET, "vaults/V/");
+    assert_eq!(fixture.emulator.counters().get().pulls, 3000, "a file was fetched twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_json_with_the_requests_id_and_metrics_are_written() {
+    let fixture = Fixture::new().await;
+    fixture.vault("V").put("a.md", "the secret content of a note", 1);
+    fixture.answer(sync()).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let said = fixture.said.lock().unwrap().clone();
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let metrics = lines.iter().find(|line| line.get("_aws").is_some()).unwrap();
+    assert_eq!((&metrics["Files"], &metrics["Failures"], &metrics["VaultsSynced"]), (&json!(1), &json!(0), &json!(1)));
+    for line in lines.iter().filter(|line| line.get("level").is_some()) {
+        assert!(line["span"]["request_id"].as_str().unwrap().starts_with("request-"), "{line}");
+    }
+    for secret in ["account password", "vault password", "the secret content"] {
+        assert!(!said.contains(secret));
+    }
+}
