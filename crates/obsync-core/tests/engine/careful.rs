@@ -115,7 +115,10 @@ async fn a_run_that_loses_its_lease_stops() {
     let mirror = fixture.mirror();
     let id = mirror.id();
     let run = tokio::spawn(async move { mirror.sync(&options, &Default::default()).await });
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    while fixture.state.holder_of(&id).is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(120)).await;
     let thief = fixture.state.steal(&id, "thief", Duration::from_secs(60));
     let recorded = fixture.state.entries_of(&id);
     let report = run.await.unwrap();

@@ -148,7 +148,7 @@ async fn an_interrupted_run_records_what_it_did_and_ends_with_130() {
     for n in 0..300 {
         vault.put(&format!("{n}.md"), format!("note {n}"), 1);
     }
-    fixture.emulator.configure(|config| config.latency = std::time::Duration::from_millis(20));
+    fixture.emulator.configure(|config| config.latency = std::time::Duration::from_millis(40));
     let dest = fixture.dest();
     let mut command = fixture.command(&Fixture::sync_args("V", &dest, &[]));
     let child = command.spawn().unwrap();
@@ -174,7 +174,8 @@ async fn two_runs_at_once_one_works_and_one_says_so() {
     for n in 0..100 {
         vault.put(&format!("{n}.md"), format!("note {n}"), 1);
     }
-    fixture.emulator.configure(|config| config.latency = std::time::Duration::from_millis(20));
+    // The first run takes some 4 s: longer than it takes the second to start, on a busy machine too.
+    fixture.emulator.configure(|config| config.latency = std::time::Duration::from_millis(150));
     let dest = fixture.dest();
     let first = fixture.command(&Fixture::sync_args("V", &dest, &[])).spawn().unwrap();
     while !dest.join("5.md").exists() {
