@@ -5,10 +5,10 @@
 //! |---|---|
 //! | `remote` | [`remote`]: the service, over HTTP and WebSocket, and the account's token |
 //! | `local` | [`blob::local`]: a destination that is a folder |
-//! | `s3` | [`blob::s3`]: a destination that is a bucket |
-//! | `queue` | [`queue`]: AWS SQS |
-//! | `secrets` | [`secrets`]: AWS Secrets Manager |
-//! | `dynamodb` | [`state::dynamodb`]: state in a table of AWS DynamoDB |
+//! | `s3` | `blob::s3`: a destination that is a bucket |
+//! | `queue` | `queue`: AWS SQS |
+//! | `secrets` | `secrets`: AWS Secrets Manager |
+//! | `dynamodb` | `state::dynamodb`: state in a table of AWS DynamoDB |
 //! | `sqlite` | [`state::sqlite`]: state in a local database |
 
 #[cfg(any(feature = "s3", feature = "dynamodb", feature = "secrets", feature = "queue"))]
