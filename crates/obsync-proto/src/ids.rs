@@ -24,11 +24,6 @@ pub struct Cursor(pub u64);
 impl Cursor {
     /// Before the first record: asks for the whole vault.
     pub const START: Cursor = Cursor(0);
-
-    /// The highest cursor that does not yet cover `uid`.
-    pub fn before(uid: Uid) -> Cursor {
-        Cursor(uid.0.saturating_sub(1))
-    }
 }
 
 impl fmt::Display for Cursor {
@@ -166,11 +161,5 @@ mod tests {
         for bad in ["", "a b", "a#b", "ü", "..", "a/b", "{vault}", &"x".repeat(129)] {
             assert!(bad.parse::<VaultId>().is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn cursor_before_the_first_record_is_the_start() {
-        assert_eq!(Cursor::before(Uid(0)), Cursor::START);
-        assert_eq!(Cursor::before(Uid(7)), Cursor(6));
     }
 }

@@ -634,18 +634,16 @@ impl Run<'_> {
             // Not noted: the next run deletes once more, and then looks at the folders.
             return Ok(());
         }
-        {
-            let stuck = self.remove_folders(&folders, &removed, wanted).await?;
-            // What lies in a folder that could not be removed stays recorded, so that the folder is tried again.
-            let is_stuck = |path: &VaultPath| stuck.contains(path) || path.ancestors().any(|f| stuck.contains(&f));
-            removed.retain(|path| !is_stuck(path));
-            for folder in folders.iter().filter(|folder| !is_stuck(&folder.path)) {
-                self.done(Action::Delete { path: &folder.path });
-                self.journal.note(folder.path.clone(), known.get(&folder.path), None);
-            }
-            for path in folders.iter().chain(&files).map(|delete| &delete.path).filter(|path| is_stuck(path)) {
-                self.fail_deletion(path, "its folder cannot be removed".to_owned());
-            }
+        let stuck = self.remove_folders(&folders, &removed, wanted).await?;
+        // What lies in a folder that could not be removed stays recorded, so that the folder is tried again.
+        let is_stuck = |path: &VaultPath| stuck.contains(path) || path.ancestors().any(|f| stuck.contains(&f));
+        removed.retain(|path| !is_stuck(path));
+        for folder in folders.iter().filter(|folder| !is_stuck(&folder.path)) {
+            self.done(Action::Delete { path: &folder.path });
+            self.journal.note(folder.path.clone(), known.get(&folder.path), None);
+        }
+        for path in folders.iter().chain(&files).map(|delete| &delete.path).filter(|path| is_stuck(path)) {
+            self.fail_deletion(path, "its folder cannot be removed".to_owned());
         }
         for path in removed {
             self.report.deleted += 1;
