@@ -1,10 +1,12 @@
 //! What all AWS services are reached with: region, credentials and endpoints as every AWS program finds them.
 
+use std::error::Error;
 use std::time::Duration;
 
+pub use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{AppName, BehaviorVersion, SdkConfig};
+use aws_config::{AppName, BehaviorVersion};
 
 /// Times that a request is tried in all, with backoff between them. The SDK decides which faults may pass.
 const TRIES: u32 = 5;
@@ -36,4 +38,25 @@ pub async fn config() -> SdkConfig {
         loader = loader.app_name(name);
     }
     loader.load().await
+}
+
+/// What an SDK's error says: the service's code and message, or the error with its sources.
+pub(crate) fn explained(code: Option<&str>, message: Option<&str>, error: &dyn Error) -> String {
+    match (code, message) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => chain(error),
+    }
+}
+
+/// An error and its sources: the SDK's own words ("dispatch failure") tell nothing without them.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
 }

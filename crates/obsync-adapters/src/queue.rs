@@ -2,8 +2,10 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+
+use crate::aws;
 
 /// Messages that one request takes (the service's limit).
 const BATCH: usize = 10;
@@ -41,7 +43,7 @@ impl Queue {
         let sent = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await;
         let failed = match sent {
             Ok(answer) => answer.failed,
-            Err(error) => return vec![Err(DisplayErrorContext(&error).to_string()); batch.len()],
+            Err(error) => return vec![Err(aws::explained(error.code(), error.message(), &error)); batch.len()],
         };
         let mut results = vec![Ok(()); batch.len()];
         for failure in failed {

@@ -2,8 +2,10 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::DisplayErrorContext;
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use secrecy::SecretString;
+
+use crate::aws;
 
 /// A secret that cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -24,6 +26,6 @@ pub async fn fetch(aws: &SdkConfig, name: &str) -> Result<SecretString, SecretEr
         .secret_id(name)
         .send()
         .await
-        .map_err(|e| failed(DisplayErrorContext(&e).to_string()))?;
+        .map_err(|e| failed(aws::explained(e.code(), e.message(), &e)))?;
     answer.secret_string.map(SecretString::from).ok_or_else(|| failed("it has no text".to_owned()))
 }

@@ -1,6 +1,4 @@
 //! State in a table of DynamoDB: the promises of `StateStore`, what it costs, and what only a table can suffer.
-//!
-//! Runs with `cargo test -p obsync-adapters --features dynamodb,obsync-testkit/dynamodb --test dynamodb`.
 #![cfg(feature = "dynamodb")]
 #![allow(clippy::unwrap_used)]
 

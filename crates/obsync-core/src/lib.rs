@@ -23,4 +23,5 @@ pub mod remote;
 pub mod retry;
 pub mod state;
 pub mod stop;
+pub mod transfer;
 pub mod verify;

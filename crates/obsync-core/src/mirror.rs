@@ -9,7 +9,7 @@
 
 mod fetch;
 mod journal;
-mod lease;
+pub(crate) mod lease;
 mod run;
 
 use std::sync::Arc;

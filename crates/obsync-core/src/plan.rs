@@ -1,6 +1,7 @@
 //! What to do, from what the vault says and what the mirror has: a pure function.
 
 use std::collections::{HashMap, HashSet};
+use std::str::FromStr;
 
 use obsync_proto::{ContentHash, Uid, VaultPath};
 
@@ -30,6 +31,24 @@ impl MaxDelete {
             MaxDelete::Count(count) => count,
             MaxDelete::Percent(percent) => (u128::from(files) * u128::from(percent) / 100) as u64,
         }
+    }
+}
+
+/// A text that is no [`MaxDelete`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("give a number of files, or a percentage from 0% to 100%")]
+pub struct InvalidMaxDelete;
+
+impl FromStr for MaxDelete {
+    type Err = InvalidMaxDelete;
+
+    /// `10` or `10%`.
+    fn from_str(text: &str) -> Result<Self, InvalidMaxDelete> {
+        let parsed = match text.strip_suffix('%') {
+            Some(percent) => percent.parse().ok().filter(|p| *p <= 100).map(Self::Percent),
+            None => text.parse().ok().map(Self::Count),
+        };
+        parsed.ok_or(InvalidMaxDelete)
     }
 }
 

@@ -136,6 +136,11 @@ impl MemoryDynamo {
         format!("http://{}", self.address)
     }
 
+    /// What tells a program to use it, beside region and credentials, of which any will do: a variable and its value.
+    pub fn environment(&self) -> (&'static str, String) {
+        ("AWS_ENDPOINT_URL_DYNAMODB", self.endpoint())
+    }
+
     /// A client that is counted and failed.
     pub async fn client(&self) -> Client {
         Client::new(&self.sdk_config().await)
@@ -148,11 +153,7 @@ impl MemoryDynamo {
 
     /// Makes a table as the contract has it: the partition key alone.
     pub async fn create_table(&self, name: &str) {
-        let key = KeySchemaElement::builder().attribute_name(KEY).key_type(KeyType::Hash).build().unwrap();
-        let string = ScalarAttributeType::S;
-        let attribute = AttributeDefinition::builder().attribute_name(KEY).attribute_type(string).build().unwrap();
-        let create = self.raw().await.create_table().table_name(name).key_schema(key).attribute_definitions(attribute);
-        create.billing_mode(BillingMode::PayPerRequest).send().await.unwrap();
+        create_table(&self.raw().await, name).await;
     }
 
     /// All items of a table, by key.
@@ -217,6 +218,15 @@ async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
+}
+
+/// Makes a table as the contract has it, wherever `client` leads.
+pub async fn create_table(client: &Client, name: &str) {
+    let key = KeySchemaElement::builder().attribute_name(KEY).key_type(KeyType::Hash).build().unwrap();
+    let string = ScalarAttributeType::S;
+    let attribute = AttributeDefinition::builder().attribute_name(KEY).attribute_type(string).build().unwrap();
+    let create = client.create_table().table_name(name).key_schema(key).attribute_definitions(attribute);
+    create.billing_mode(BillingMode::PayPerRequest).send().await.unwrap();
 }
 
 async fn config(address: SocketAddr) -> SdkConfig {

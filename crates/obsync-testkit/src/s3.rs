@@ -110,9 +110,14 @@ impl MemoryS3 {
         format!("http://{}", self.address)
     }
 
-    /// The account's key id and secret, for programs that are told by their environment.
-    pub fn credentials(&self) -> (&'static str, &'static str) {
-        (ACCESS_KEY, SECRET_KEY)
+    /// What tells a program to use it: variables and their values.
+    pub fn environment(&self) -> [(&'static str, String); 4] {
+        [
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ENDPOINT_URL_S3", self.endpoint()),
+        ]
     }
 
     /// What a client needs to reach it. A request is tried 5 times, with next to no pause.

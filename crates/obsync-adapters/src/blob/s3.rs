@@ -17,6 +17,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
@@ -52,6 +53,8 @@ pub struct S3Config {
     pub bucket: String,
     /// What every key starts with, literally: with its `/` at the end, if there is to be one.
     pub key_prefix: String,
+    /// Whose objects these are: a vault's id. Objects of another owner are foreign ones.
+    pub owner: String,
     /// The KMS key (id, alias or ARN) that objects are encrypted with; `None` for the bucket's own way.
     pub sse_kms_key: Option<String>,
     /// The storage class, as S3 names it (`STANDARD_IA`); `None` for `STANDARD`.
@@ -68,6 +71,7 @@ impl S3Config {
         Self {
             bucket: bucket.into(),
             key_prefix: key_prefix.into(),
+            owner: String::new(),
             sse_kms_key: None,
             storage_class: None,
             tags: None,
@@ -93,8 +97,11 @@ impl S3Bucket {
     /// `AWS_ENDPOINT_URL_S3`, the profile), the bucket stands in the URL's path: such services have no host name for
     /// each bucket.
     pub fn connect(sdk: &SdkConfig, config: S3Config) -> Self {
-        let client = aws_sdk_s3::config::Builder::from(sdk).force_path_style(has_endpoint(sdk)).build();
-        Self::new(Client::from_conf(client), config)
+        let client = aws_sdk_s3::config::Builder::from(sdk)
+            .force_path_style(has_endpoint(sdk))
+            // What is read is held against its SHA-256. Some services name a checksum that is not that of the object.
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        Self::new(Client::from_conf(client.build()), config)
     }
 }
 
@@ -162,10 +169,10 @@ impl BlobStore for S3Bucket {
         content::digest(&self.bucket, path, deep).await
     }
 
-    /// Whoever copies an object within the bucket copies its note too: a bucket cannot tell that copy from a file of
-    /// obsync's.
     async fn noted_hash(&self, path: &VaultPath) -> Result<Option<ContentHash>, BlobError> {
-        Ok(self.bucket.head(path).await?.and_then(|found| found.noted.hash))
+        let found = self.bucket.head(path).await?;
+        let ours = found.filter(|found| found.noted.owner.as_ref() == Some(&self.bucket.owner(path)));
+        Ok(ours.and_then(|found| found.noted.hash))
     }
 
     fn list(&self) -> BoxStream<'_, Result<Listed, BlobError>> {

@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::DisplayErrorContext;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use secrecy::ExposeSecret;
 
 use super::token::{StoredToken, TokenStore, TokenStoreError};
+use crate::aws;
 
 /// The item's key. No vault's id has a `#` in it.
 const KEY: &str = "obsync#token";
@@ -25,10 +26,10 @@ impl TableTokens {
         Self { client: Client::new(aws), table: table.into() }
     }
 
-    fn failed(&self, error: &(dyn std::error::Error + 'static)) -> TokenStoreError {
+    fn failed<E: ProvideErrorMetadata + std::error::Error + 'static>(&self, error: &SdkError<E>) -> TokenStoreError {
         TokenStoreError {
             place: format!("in the table {:?}", self.table),
-            message: DisplayErrorContext(error).to_string(),
+            message: aws::explained(error.code(), error.message(), error),
         }
     }
 }

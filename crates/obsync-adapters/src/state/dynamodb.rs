@@ -349,6 +349,10 @@ impl StateStore for DynamoState {
         pages.try_flatten().boxed()
     }
 
+    fn place(&self, path: &VaultPath) -> u64 {
+        shard::place(path)
+    }
+
     async fn lock(&self, mirror: &MirrorId, holder: &str, ttl: Duration) -> Result<(Lease, Option<Head>), StateError> {
         self.take(mirror, holder, ttl).await
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::state::{Lease, StateError, StateStore};
 
 /// Renews a lease in the background until it is dropped.
-pub(super) struct LeaseKeeper {
+pub(crate) struct LeaseKeeper {
     gate: LeaseGate,
     task: JoinHandle<()>,
 }
@@ -39,7 +39,7 @@ impl LeaseGate {
 
 impl LeaseKeeper {
     /// `since` is a moment before the lease was taken.
-    pub(super) fn start(state: Arc<dyn StateStore>, lease: Lease, since: Instant) -> Self {
+    pub(crate) fn start(state: Arc<dyn StateStore>, lease: Lease, since: Instant) -> Self {
         let gate = LeaseGate(Arc::new(Mutex::new(since + lease.ttl)));
         let task = tokio::spawn(renew(state, lease, gate.clone()));
         Self { gate, task }

@@ -409,6 +409,7 @@ impl Run<'_> {
         let mut fetches = plan.fetches;
         fetches.extend(self.copy(plan.copies, known).await?);
         self.unsettled = false;
+        fetches.sort_by_cached_key(|fetch| self.mirror.state.place(&fetch.path));
         let gone = self.fetch(fetches, known, connection, cursor).await?;
         let unsettled = std::mem::replace(&mut self.unsettled, true);
         self.delete(&plan.deletes, known, &plan.folders).await?;
@@ -520,9 +521,10 @@ impl Run<'_> {
         let (outcomes, received) = mpsc::unbounded_channel();
         let pool =
             Pool::start(self.mirror, self.options, self.gate.clone(), fetches, Some(connection), cursor, outcomes);
+        // Also where this run is dropped: whatever the pool did then, nobody would take note of.
+        let end = (pool.drain.clone().drop_guard(), pool.cut.clone().drop_guard());
         let result = self.follow(&pool, received, known).await;
-        pool.drain.cancel();
-        pool.cut.cancel();
+        drop(end);
         let followed = result?;
         if followed.outcomes + pool.waiting() < given && !self.report.incomplete {
             // A task has panicked: the cursor must not pass its file.

@@ -171,3 +171,12 @@ fn limits_on_deletions_follow_the_option() {
         assert_eq!(rule.of(files), limit, "{rule:?} of {files}");
     }
 }
+
+#[test]
+fn the_limit_of_deletions_is_a_number_or_a_percentage() {
+    assert_eq!("10".parse(), Ok(MaxDelete::Count(10)));
+    assert_eq!("10%".parse(), Ok(MaxDelete::Percent(10)));
+    for bad in ["", "%", "101%", "-1", "x"] {
+        assert_eq!(bad.parse::<MaxDelete>(), Err(InvalidMaxDelete), "{bad}");
+    }
+}

@@ -47,6 +47,10 @@ impl StateStore for FaultyState {
         self.plan.listing("state.scan", move || self.inner.scan(mirror))
     }
 
+    fn place(&self, path: &VaultPath) -> u64 {
+        self.inner.place(path)
+    }
+
     async fn lock(&self, mirror: &MirrorId, holder: &str, ttl: Duration) -> Result<(Lease, Option<Head>), StateError> {
         self.plan.effect("state.lock", None, ready(()), self.inner.lock(mirror, holder, ttl)).await
     }

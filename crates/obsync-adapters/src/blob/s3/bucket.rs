@@ -11,7 +11,7 @@ use obsync_proto::{ContentHash, VaultPath};
 use super::S3Config;
 use super::fault::fault;
 use super::media_type::media_type;
-use super::metadata::{self, Noted};
+use super::metadata::{self, Noted, Owner};
 
 /// The most bytes of a key.
 const MAX_KEY: usize = 1024;
@@ -90,9 +90,15 @@ impl Bucket {
         BlobError::new(BlobErrorKind::NotFound, format!("there is no {:?}", self.uri(path)))
     }
 
+    /// What tells an object that was written here from one that was copied here, with all that goes with it.
+    pub(super) fn owner(&self, path: &VaultPath) -> Owner {
+        Owner::of(&self.config.owner, &self.key(path))
+    }
+
     /// `hash` is that of the content, as far as it is known.
     pub(super) fn dress(&self, path: &VaultPath, meta: &BlobMeta, hash: Option<ContentHash>) -> Dress {
-        let noted = Noted { hash, mtime: Some(meta.mtime), ctime: Some(meta.ctime) };
+        let owner = Some(self.owner(path));
+        let noted = Noted { hash, mtime: Some(meta.mtime), ctime: Some(meta.ctime), owner };
         Dress {
             media_type: media_type(path),
             metadata: metadata::write(&noted),

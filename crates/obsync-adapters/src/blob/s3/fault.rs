@@ -6,6 +6,8 @@ use std::fmt::Write;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use obsync_core::blob::{BlobError, BlobErrorKind};
 
+use crate::aws;
+
 /// A fault while `doing` something ("read", "list") with `uri`. URIs are quoted as Rust quotes them, so that no name
 /// can play tricks on a terminal. The SDK has tried again by now where that could help.
 pub(super) fn fault<E>(uri: &str, doing: &str, error: &SdkError<E>) -> BlobError
@@ -18,7 +20,7 @@ where
             (kind_of(code, status), answered(code, answer.err().message(), status))
         }
         // No answer, or none that means anything; no credentials; nobody to sign for.
-        other => (BlobErrorKind::Unusable, chain(other)),
+        other => (BlobErrorKind::Unusable, aws::chain(other)),
     };
     BlobError::new(kind, format!("cannot {doing} {uri:?}: {what}"))
 }
@@ -40,17 +42,6 @@ fn answered(code: Option<&str>, message: Option<&str>, status: u16) -> String {
     if let Some(message) = message {
         // Never to a `String` does this fail.
         let _ = write!(text, ": {message}");
-    }
-    text
-}
-
-/// An error and its sources: the SDK's own words ("dispatch failure") tell nothing without them.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let _ = write!(text, ": {source}");
-        next = source.source();
     }
     text
 }

@@ -8,13 +8,14 @@ use obsync_proto::ContentHash;
 const MTIME: &str = "mtime";
 const CTIME: &str = "ctime";
 const SHA256: &str = "sha256";
+const OWNER: &str = "obsync";
 
 /// A plain file that its owner may write (octal, as `stat` has it), and the first user of most systems: a vault knows
 /// neither, and rclone asks for both.
 const FIXED: [(&str, &str); 2] = [("mode", "100644"), ("uid", "1000")];
 
 /// What an object tells of itself.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Noted {
     /// SHA-256 of the content.
     pub(super) hash: Option<ContentHash>,
@@ -22,6 +23,18 @@ pub(super) struct Noted {
     pub(super) mtime: Option<i64>,
     /// ms since 1970.
     pub(super) ctime: Option<i64>,
+    /// For whom it was written under which key.
+    pub(super) owner: Option<Owner>,
+}
+
+/// A vault and a key, as a digest of both: neither need be ASCII.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner(String);
+
+impl Owner {
+    pub(super) fn of(vault: &str, key: &str) -> Self {
+        Self(ContentHash::of(format!("{vault}\0{key}").as_bytes()).to_string())
+    }
 }
 
 pub(super) fn write(noted: &Noted) -> HashMap<String, String> {
@@ -29,13 +42,15 @@ pub(super) fn write(noted: &Noted) -> HashMap<String, String> {
     let hash = noted.hash.map(|hash| (SHA256.to_owned(), hash.to_string()));
     let times = [(MTIME, noted.mtime), (CTIME, noted.ctime)];
     let times = times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), seconds(time?))));
-    fixed.into_iter().chain(hash).chain(times).collect()
+    let owner = noted.owner.as_ref().map(|owner| (OWNER.to_owned(), owner.0.clone()));
+    fixed.into_iter().chain(hash).chain(times).chain(owner).collect()
 }
 
 pub(super) fn read(metadata: &HashMap<String, String>) -> Noted {
     let time = |name| metadata.get(name).and_then(|text: &String| milliseconds(text));
     let hash = metadata.get(SHA256).and_then(|hash| hash.parse().ok());
-    Noted { hash, mtime: time(MTIME), ctime: time(CTIME) }
+    let owner = metadata.get(OWNER).cloned().map(Owner);
+    Noted { hash, mtime: time(MTIME), ctime: time(CTIME), owner }
 }
 
 /// Seconds with as much of a fraction as there is: `1700000000.123`, `-0.5`, `3`.
@@ -91,7 +106,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let all = Noted { hash: Some(ContentHash::of(b"x")), mtime: Some(-1), ctime: Some(1_700_000_000_123) };
+        let owner = Some(Owner::of("vault", "a/é.md"));
+        let all = Noted { hash: Some(ContentHash::of(b"x")), mtime: Some(-1), ctime: Some(1_700_000_000_123), owner };
         assert_eq!(read(&write(&all)), all);
         assert_eq!(read(&write(&Noted::default())), Noted::default());
         assert!(write(&all).iter().all(|(name, value)| name.is_ascii() && value.is_ascii()));

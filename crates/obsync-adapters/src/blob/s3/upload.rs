@@ -153,11 +153,15 @@ impl Target {
             Ok(answer) => return Ok(stamp(answer.e_tag())),
             Err(error) => error,
         };
-        let written = if error.code() == Some("NoSuchUpload") { self.written(size).await? } else { None };
+        // No code: no answer, or one that says nothing. The upload may be complete all the same.
+        let written = match error.code() {
+            None | Some("NoSuchUpload") => self.written(size).await.ok().flatten(),
+            Some(_) => None,
+        };
         written.ok_or_else(|| fault(&self.uri(), "complete", &error))
     }
 
-    /// The object, if it is this upload's: the answer to an earlier try was lost then, and the next one found the
+    /// The object, if it is this upload's: the answer to an earlier try was lost then, or the next one found the
     /// upload done with.
     async fn written(&self, size: u64) -> Result<Option<Stamp>, BlobError> {
         let found = self.bucket.head(&self.path).await?;

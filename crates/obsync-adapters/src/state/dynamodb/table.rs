@@ -5,7 +5,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::types::{
 use obsync_core::retry::RetryPolicy;
 
 use super::item::{self, Item, KEY};
+use crate::aws;
 
 /// For what the SDK does not try again by itself: transactions that got into each other's way, and what a batch left
 /// undone.
@@ -304,9 +305,5 @@ where
 }
 
 fn message<E: Error + ProvideErrorMetadata + 'static>(error: &SdkError<E>) -> String {
-    match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        _ => DisplayErrorContext(error).to_string(),
-    }
+    aws::explained(error.code(), error.message(), error)
 }
