@@ -1,27 +1,27 @@
-//! `cargo demo`: a whole sync, with nothing to set up.
+//! `cargo demo`: whole syncs, with nothing to set up.
 //!
-//! An Obsidian Sync service runs inside this program, with an account and an end-to-end encrypted vault in it. The
-//! real client, over the real protocol, mirrors that vault into a folder; then the vault changes and is mirrored
-//! again; then everything is compared, byte for byte.
+//! An Obsidian Sync service, S3 and DynamoDB run inside this program. The Lambda function's handler mirrors a vault into a
+//! bucket; then the vault changes, and a second event brings the changes; then every object is compared with the vault.
+//! At last the command line mirrors the same vault into a folder. The service's client, the handler and the command line
+//! are the real ones, over the real protocols.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
+use std::time::Instant;
 
-use obsync::destination::Template;
-use obsync::memory::Location;
-use obsync::progress::Display;
-use obsync::session::{Session, find};
-use obsync::settings::Settings;
-use obsync_core::filter::Filter;
-use obsync_core::mirror::{Mirror, Options, Report};
-use obsync_core::stop::Stop;
 use obsync_emulator::{Account, Config, Emulator};
 use obsync_proto::crypto::EncryptionVersion;
+use obsync_testkit::dynamodb::MemoryDynamo;
 use obsync_testkit::generate::Shape;
+use obsync_testkit::s3::MemoryS3;
 use obsync_testkit::tree::{Tree, assert_same_tree};
 use obsync_testkit::vault::TestVault;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -29,12 +29,28 @@ const EMAIL: &str = "demo@example.com";
 const PASSWORD: &str = "account password";
 const VAULT: &str = "Demo vault";
 const VAULT_PASSWORD: &str = "vault password";
+const BUCKET: &str = "notes";
+const TABLE: &str = "obsync-state";
 
 /// Bytes of the video in the vault: many pieces of 2 MiB, and a part of one.
 const VIDEO: usize = 12_345_678;
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> ExitCode {
+    // With arguments this program is `obsync`: that is how it runs commands as a user would.
+    if std::env::args_os().len() > 1 {
+        return obsync::cli::main();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(demo())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the demo failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn demo() -> Result<()> {
     let work = tempfile::Builder::new().prefix("obsync-demo-").tempdir()?.keep();
     println!("1. An Obsidian Sync service starts inside this program, with an end-to-end encrypted vault.");
     let emulator = Arc::new(Emulator::start(Config::default()).await?);
@@ -44,31 +60,41 @@ async fn main() -> Result<()> {
     let tree = vault.tree();
     println!("   {} files in {} folders, {:.1} MB.", tree.files.len(), tree.folders.len(), tree.bytes() as f64 / 1e6);
 
-    println!("\n2. obsync signs in and mirrors the vault for the first time.");
-    let (mirror, display) = connect(&emulator, &work).await?;
-    sync(&mirror, &display).await?;
+    println!("\n2. S3 and DynamoDB start, too. The Lambda function gets its first event.");
+    let s3 = MemoryS3::start().await;
+    s3.create_bucket(BUCKET);
+    let dynamo = MemoryDynamo::start().await;
+    dynamo.create_table(TABLE).await;
+    let user = User { environment: environment(&emulator, &s3, &dynamo, &work) };
+    let answer = user.invoke(&json!({ "action": "sync", "sync_type": "complete" })).await?;
+    expect(answer["files_count"] == tree.files.len(), "every file was to be written")?;
 
-    println!("\n3. Someone edits, renames, deletes and adds notes on another device; obsync follows.");
+    println!(
+        "\n3. Someone edits, renames, deletes and adds notes on another device. The function gets its second event."
+    );
     change(&mut vault);
     emulator.counters().reset();
-    let report = sync(&mirror, &display).await?;
+    let answer = user.invoke(&json!({ "action": "sync" })).await?;
     let pulls = emulator.counters().get().pulls;
-    println!("   Renamed files were copied where they lie: {pulls} files came over the wire.");
-    if report.copied == 0 || pulls != report.downloaded {
-        return Err(format!("expected copies and as many pulls as downloads: {report:?}, {pulls} pulls").into());
-    }
+    println!("   Renamed files were copied within the bucket: {pulls} files came over the wire.");
+    let downloaded = answer["metadata"]["downloaded"].as_str().unwrap_or_default();
+    expect(answer["metadata"]["copied"] != "0" && downloaded == pulls.to_string(), "renames were to be copies")?;
 
-    println!("\n4. Every file of the folder is read and compared with the vault.");
-    let result = mirror.verify(&Filter::default(), true, &Options::default()).await?;
-    display.end();
-    if !result.is_exact() {
-        return Err(format!("the mirror is not exact: {result:?}").into());
-    }
+    println!("\n4. Every object in the bucket is compared with the vault.");
+    let objects = s3.objects(BUCKET).into_iter();
+    let objects =
+        objects.filter_map(|(key, o)| Some((key.strip_prefix(VAULT)?.get(1..)?.to_owned(), o.content.to_vec())));
+    let bucket = Tree { files: objects.collect(), ..Tree::default() };
+    assert_same_tree(&vault.tree().files_only(), &bucket);
+    println!("   Exact: {} objects, byte for byte, from s3://{BUCKET}/{VAULT}/ on.", bucket.files.len());
+
+    println!("\n5. The command line mirrors the same vault into a folder.");
     let folder = work.join("mirror");
+    user.run(&["sync", VAULT, "--to", &folder.display().to_string()]).await?;
+    user.run(&["verify", VAULT, "--to", &folder.display().to_string(), "--deep"]).await?;
     assert_same_tree(&vault.tree(), &Tree::read(&folder));
-    println!("   Exact: {} files, byte for byte.\n", result.same);
-    println!("The mirror is at {}", folder.display());
-    println!("(its state and token are beside it; delete {} when you are done)", work.display());
+    println!("\nThe folder is {}", folder.display());
+    println!("(state and token are beside it; delete {} when you are done)", work.display());
     Ok(())
 }
 
@@ -95,44 +121,61 @@ fn change(vault: &mut TestVault) {
     vault.random_changes(7, 20);
 }
 
-/// What a user does by setting environment variables, and `obsync sync` does with them.
-async fn connect(emulator: &Emulator, work: &Path) -> Result<(Mirror, Arc<Display>)> {
-    let home: PathBuf = work.join("home");
-    let environment = HashMap::from([
-        ("OBSYNC_HOME", home.display().to_string()),
-        ("OBSYNC_API_URL", emulator.api_url()),
+/// What a user sets once: on the function, or in a shell.
+fn environment(
+    emulator: &Emulator,
+    s3: &MemoryS3,
+    dynamo: &MemoryDynamo,
+    work: &Path,
+) -> BTreeMap<&'static str, String> {
+    let own = [
         ("OBSIDIAN_EMAIL", EMAIL.to_owned()),
         ("OBSIDIAN_PASSWORD", PASSWORD.to_owned()),
         ("OBSIDIAN_VAULT_PASSWORD", VAULT_PASSWORD.to_owned()),
-    ]);
-    let settings = Settings::read(|name| environment.get(name).cloned())?;
-    let state = Location::parse(None, &settings.home)?;
-    let destination = Template::parse(&work.join("mirror").display().to_string(), false)?;
-    let session = Session::new(settings)?;
-    let vaults = session.vaults().await?;
-    let row = &find(&vaults, VAULT)?.row;
-    let keys = session.keys(row).await?;
-    let blobs = destination.fill(row.id.as_str(), &row.name)?.open()?;
-    let state = state.open().await?;
-    let display = Arc::new(Display::start(VAULT, false));
-    let mirror = session.mirror(row, keys, blobs, state, display.clone()).await?;
-    Ok((mirror, display))
+        ("OBSYNC_API_URL", emulator.api_url()),
+        ("OBSYNC_HOME", work.join("home").display().to_string()),
+        ("S3_BUCKET", BUCKET.to_owned()),
+        ("STATE_TABLE_NAME", TABLE.to_owned()),
+    ];
+    own.into_iter().chain(s3.environment()).chain([dynamo.environment()]).collect()
 }
 
-async fn sync(mirror: &Mirror, display: &Display) -> Result<Report> {
-    let report = mirror.sync(&Options::default(), &Stop::default()).await;
-    display.end();
-    if !report.is_success() {
-        return Err(format!("the run did not succeed: {report:?}").into());
+/// Someone at a terminal.
+struct User {
+    environment: BTreeMap<&'static str, String>,
+}
+
+impl User {
+    /// Hands an event to the function's handler, and shows both.
+    async fn invoke(&self, event: &Value) -> Result<Value> {
+        println!("   event   {event}");
+        let started = Instant::now();
+        let mut child = self.command(&["invoke", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut stdin = child.stdin.take().ok_or("no standard input")?;
+        stdin.write_all(event.to_string().as_bytes()).await?;
+        drop(stdin);
+        let output = child.wait_with_output().await?;
+        let answer: Value = serde_json::from_slice(&output.stdout)?;
+        println!("   answer  {answer}");
+        println!("   in {:.2} s, from the start of the process on", started.elapsed().as_secs_f64());
+        expect(answer["success"] == true, "the event was to succeed")?;
+        Ok(answer)
     }
-    println!(
-        "   {} downloaded ({:.1} MB), {} copied, {} deleted, {} unchanged, in {:.2} s.",
-        report.downloaded,
-        report.bytes as f64 / 1e6,
-        report.copied,
-        report.deleted,
-        report.unchanged,
-        report.elapsed.as_secs_f64(),
-    );
-    Ok(report)
+
+    /// Runs a command, which shows what it does.
+    async fn run(&self, args: &[&str]) -> Result<()> {
+        println!("   $ obsync {}", args.join(" ").replace(VAULT, &format!("'{VAULT}'")));
+        expect(self.command(args).status().await?.success(), "the command was to succeed")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        // There is always a path of the program that runs; where not, starting it says so.
+        let mut command = Command::new(std::env::current_exe().unwrap_or_default());
+        command.args(args).env_clear().envs(&self.environment).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+}
+
+fn expect(holds: bool, what: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(what.into()) }
 }

@@ -1,5 +1,6 @@
 //! The command line's grammar (`contract.md`), and its `main`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -38,6 +39,14 @@ enum Command {
     Status(Status),
     /// Forget what is known of a mirror, so that its next run compares everything. Its files stay.
     Reset(Reset),
+    /// Bring what is known of mirrors out of a store, into one, or from one to another.
+    #[command(subcommand)]
+    State(State),
+    /// Run the Lambda function's handler on an event, here.
+    Invoke {
+        /// The event, as JSON; `-` reads it from standard input.
+        file: PathBuf,
+    },
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -73,7 +82,7 @@ pub(crate) struct Sync {
     /// All vaults of the account, shared ones too.
     #[arg(long)]
     pub(crate) all: bool,
-    /// A folder. `{vault}` and `{id}` in it are replaced; with several vaults `/{vault}` is added if neither is there.
+    /// A folder, or `s3://BUCKET/PREFIX`. `{vault}` and `{id}` in it are replaced; with several vaults `/{vault}` is added if neither is there.
     #[arg(long, value_name = "DEST")]
     pub(crate) to: String,
     #[command(flatten)]
@@ -101,7 +110,7 @@ pub(crate) struct Sync {
     pub(crate) keep_deleted: bool,
     /// Delete nothing if more than so many files, or so many percent of the mirror, would be. By default: half of a
     /// mirror that has over 100 files.
-    #[arg(long, value_name = "N|N%", value_parser = parse_max_delete)]
+    #[arg(long, value_name = "N|N%")]
     pub(crate) max_delete: Option<MaxDelete>,
     /// The most connections to the service at once.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -145,19 +154,37 @@ pub(crate) struct Reset {
     pub(crate) state: StateArg,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct StateArg {
-    /// Where the memory of earlier runs is: `sqlite:PATH`. By default a file under OBSYNC_HOME.
-    #[arg(long = "state", value_name = "STATE")]
-    pub(crate) location: Option<String>,
+#[derive(Debug, Subcommand)]
+pub(crate) enum State {
+    /// Write the state of all mirrors to a file. No run may be at work on them.
+    Export {
+        /// Where to; `-` is standard output.
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Read the state of mirrors from a file, in place of what is known of them.
+    Import {
+        /// What `obsync state export` has written; `-` is standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Bring the state of all mirrors from one store to another.
+    Migrate {
+        /// `sqlite:PATH` or `dynamodb:TABLE`.
+        from: String,
+        /// `sqlite:PATH` or `dynamodb:TABLE`.
+        to: String,
+    },
 }
 
-fn parse_max_delete(text: &str) -> Result<MaxDelete, String> {
-    let parsed = match text.strip_suffix('%') {
-        Some(percent) => percent.parse().ok().filter(|p| *p <= 100).map(MaxDelete::Percent),
-        None => text.parse().ok().map(MaxDelete::Count),
-    };
-    parsed.ok_or_else(|| "give a number of files, or a percentage from 0% to 100%".to_owned())
+#[derive(Debug, Args)]
+pub(crate) struct StateArg {
+    /// Where the memory of earlier runs is: `sqlite:PATH` or `dynamodb:TABLE`. By default a file under OBSYNC_HOME.
+    #[arg(long = "state", value_name = "STATE")]
+    pub(crate) location: Option<String>,
 }
 
 /// Runs the program.
@@ -206,24 +233,24 @@ fn start_log() {
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
-    if let Command::Completions { shell } = cli.command {
-        return Ok(command::completions::run(shell));
-    }
-    let settings = Settings::read(|name| std::env::var(name).ok())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Usage, format!("the program cannot start: {e}"), ""))?;
     runtime.block_on(async {
+        let settings = || Settings::read(|name| std::env::var(name).ok());
         match cli.command {
-            Command::Login(args) => command::login::run(settings, args).await,
-            Command::Logout => command::logout::run(settings).await,
-            Command::Vaults(args) => command::vaults::run(settings, &args).await,
-            Command::Sync(args) => command::sync::run(settings, &args).await,
-            Command::Verify(args) => command::verify::run(settings, &args).await,
-            Command::Status(args) => command::status::run(&settings, &args).await,
-            Command::Reset(args) => command::reset::run(&settings, &args).await,
-            Command::Completions { .. } => Ok(Exit::Done),
+            Command::Login(args) => command::login::run(settings()?, args).await,
+            Command::Logout => command::logout::run(settings()?).await,
+            Command::Vaults(args) => command::vaults::run(settings()?, &args).await,
+            Command::Sync(args) => command::sync::run(settings()?, &args).await,
+            Command::Verify(args) => command::verify::run(settings()?, &args).await,
+            Command::Status(args) => command::status::run(&settings()?, &args).await,
+            Command::Reset(args) => command::reset::run(&settings()?, &args).await,
+            Command::State(command) => command::state::run(&settings()?, &command).await,
+            // The function reads its own settings.
+            Command::Invoke { file } => command::invoke::run(&file).await,
+            Command::Completions { shell } => Ok(command::completions::run(shell)),
         }
     })
 }
@@ -237,14 +264,5 @@ mod tests {
     #[test]
     fn the_grammar_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn max_delete_is_a_number_or_a_percentage() {
-        assert_eq!(parse_max_delete("10").unwrap(), MaxDelete::Count(10));
-        assert_eq!(parse_max_delete("10%").unwrap(), MaxDelete::Percent(10));
-        for bad in ["", "%", "101%", "-1", "x"] {
-            assert!(parse_max_delete(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -7,6 +7,7 @@ use obsync_adapters::blob::LocalFolder;
 use obsync_core::blob::BlobStore;
 use obsync_proto::VaultPath;
 
+use crate::cloud::Cloud;
 use crate::failure::{Exit, Failure};
 
 /// DEST as it was written, with `{vault}` and `{id}` in it.
@@ -16,8 +17,19 @@ pub struct Template(String);
 /// DEST for one vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    folder: PathBuf,
+    /// The vault's id.
     vault: String,
+    place: Place,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Folder(PathBuf),
+    /// Keys begin with the prefix: empty, or with a `/` at its end.
+    Bucket {
+        bucket: String,
+        key_prefix: String,
+    },
 }
 
 impl Template {
@@ -26,14 +38,8 @@ impl Template {
     /// # Errors
     /// [`Failure`] for a DEST of a kind that is not there.
     pub fn parse(text: &str, several: bool) -> Result<Self, Failure> {
-        if text.starts_with("s3://") {
-            return Err(Failure::usage(
-                format!("{text}: S3 destinations are not in this version of obsync yet"),
-                "give a folder to --to; S3 comes with the next version",
-            ));
-        }
         if text.is_empty() {
-            return Err(Failure::usage("--to is empty", "give a folder"));
+            return Err(Failure::usage("--to is empty", "give a folder, or s3://BUCKET/PREFIX"));
         }
         let named = text.contains("{vault}") || text.contains("{id}");
         Ok(Self(if several && !named { format!("{}/{{vault}}", text.trim_end_matches('/')) } else { text.to_owned() }))
@@ -47,8 +53,21 @@ impl Template {
         if self.0.contains("{vault}") {
             folder_name(id, name)?;
         }
-        let folder = PathBuf::from(self.0.replace("{id}", id).replace("{vault}", name));
-        Ok(Destination { folder, vault: id.to_owned() })
+        let text = self.0.replace("{id}", id).replace("{vault}", name);
+        Ok(Destination { vault: id.to_owned(), place: Place::parse(&text)? })
+    }
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let Some(rest) = text.strip_prefix("s3://") else { return Ok(Self::Folder(PathBuf::from(text))) };
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            return Err(Failure::usage(format!("{text} names no bucket"), "give s3://BUCKET/PREFIX"));
+        }
+        let key_prefix =
+            if prefix.is_empty() || prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") };
+        Ok(Self::Bucket { bucket: bucket.to_owned(), key_prefix })
     }
 }
 
@@ -57,11 +76,16 @@ impl Destination {
     ///
     /// # Errors
     /// [`Failure`] where it cannot be used.
-    pub fn open(&self) -> Result<Arc<dyn BlobStore>, Failure> {
-        let folder = LocalFolder::open(&self.folder, &self.vault).map_err(|e| {
-            Failure::new(Exit::Unreachable, e.to_string(), "give --to a folder that this user can write")
-        })?;
-        Ok(Arc::new(folder))
+    pub async fn open(&self, cloud: &Cloud) -> Result<Arc<dyn BlobStore>, Failure> {
+        match &self.place {
+            Place::Folder(path) => {
+                let folder = LocalFolder::open(path, &self.vault).map_err(|e| {
+                    Failure::new(Exit::Unreachable, e.to_string(), "give --to a folder that this user can write")
+                })?;
+                Ok(Arc::new(folder))
+            }
+            Place::Bucket { bucket, key_prefix } => Ok(Arc::new(cloud.bucket(bucket, key_prefix, &self.vault).await?)),
+        }
     }
 }
 
@@ -122,7 +146,10 @@ mod tests {
     use super::*;
 
     fn fill(template: &str, several: bool, name: &str) -> Result<PathBuf, Failure> {
-        Ok(Template::parse(template, several)?.fill("id1", name)?.folder)
+        match Template::parse(template, several)?.fill("id1", name)?.place {
+            Place::Folder(path) => Ok(path),
+            Place::Bucket { bucket, key_prefix } => Ok(PathBuf::from(format!("s3:{bucket}:{key_prefix}"))),
+        }
     }
 
     #[test]
@@ -131,6 +158,9 @@ mod tests {
         assert_eq!(fill("/m/", true, "កំណត់ត្រា").unwrap(), PathBuf::from("/m/កំណត់ត្រា"));
         assert_eq!(fill("/m", false, "x").unwrap(), PathBuf::from("/m"));
         assert_eq!(fill("/m/{id}", true, "../x").unwrap(), PathBuf::from("/m/id1"));
+        assert_eq!(fill("s3://b", false, "x").unwrap(), PathBuf::from("s3:b:"));
+        assert_eq!(fill("s3://b/p/", true, "x y").unwrap(), PathBuf::from("s3:b:p/x y/"));
+        assert!(fill("s3:///p", false, "x").is_err());
     }
 
     #[test]

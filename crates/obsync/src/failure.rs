@@ -143,7 +143,7 @@ impl From<StateError> for Failure {
             StateError::Unusable { .. } => Self::new(
                 Exit::Unreachable,
                 problem,
-                "make it readable and writable for this user, or give another --state",
+                "make it reachable, readable and writable for this user, or give another --state",
             ),
         }
     }

@@ -30,7 +30,7 @@ pub use response::Response;
 /// # Errors
 /// Of the Runtime API, which ends the process.
 pub async fn serve() -> Result<(), Error> {
-    let handler = Handler::new(|name| std::env::var(name).ok());
+    let handler = Handler::new(|name| std::env::var(name).ok(), |line| println!("{line}"));
     let handler = &handler;
     lambda_runtime::run(service_fn(async move |event: LambdaEvent<Value>| {
         let (payload, context) = event.into_parts();

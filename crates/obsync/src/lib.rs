@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`cli`] | the command line's grammar and its `main` |
 //! | `command` | one file for each command |
+//! | [`lambda`] | the Lambda function |
 //! | [`settings`] | what the environment and the configuration file say |
+//! | [`cloud`] | AWS |
 //! | [`failure`] | exit codes, and the one place where errors get their advice |
 //! | [`destination`] | DEST |
 //! | [`memory`] | STATE |
@@ -12,10 +14,10 @@
 //! | [`progress`] | progress on a terminal, and elsewhere |
 
 pub mod cli;
+pub mod cloud;
 mod command;
 pub mod destination;
 pub mod failure;
-#[cfg(feature = "lambda")]
 pub mod lambda;
 pub mod memory;
 pub mod progress;

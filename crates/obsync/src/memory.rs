@@ -6,6 +6,7 @@ use std::sync::Arc;
 use obsync_adapters::state::SqliteState;
 use obsync_core::state::StateStore;
 
+use crate::cloud::Cloud;
 use crate::failure::Failure;
 
 /// STATE as it was written, or the default.
@@ -13,6 +14,8 @@ use crate::failure::Failure;
 pub enum Location {
     /// A SQLite file.
     Sqlite(PathBuf),
+    /// A table in DynamoDB.
+    Dynamo(String),
 }
 
 impl Location {
@@ -25,11 +28,11 @@ impl Location {
             None => Ok(Self::Sqlite(home.join("state.db"))),
             Some(text) => match text.split_once(':') {
                 Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(PathBuf::from(path))),
-                Some(("dynamodb", _)) => Err(Failure::usage(
-                    format!("{text}: state in DynamoDB is not in this version of obsync yet"),
-                    "use sqlite:PATH; DynamoDB comes with the next version",
+                Some(("dynamodb", table)) if !table.is_empty() => Ok(Self::Dynamo(table.to_owned())),
+                _ => Err(Failure::usage(
+                    format!("--state {text:?} is of no known kind"),
+                    "use sqlite:PATH or dynamodb:TABLE",
                 )),
-                _ => Err(Failure::usage(format!("--state {text:?} is of no known kind"), "use sqlite:PATH")),
             },
         }
     }
@@ -38,9 +41,10 @@ impl Location {
     ///
     /// # Errors
     /// [`Failure`] where it cannot be used.
-    pub async fn open(&self) -> Result<Arc<dyn StateStore>, Failure> {
+    pub async fn open(&self, cloud: &Cloud) -> Result<Arc<dyn StateStore>, Failure> {
         match self {
             Self::Sqlite(path) => Ok(Arc::new(SqliteState::open(path).await?)),
+            Self::Dynamo(table) => Ok(Arc::new(cloud.table(table).await?)),
         }
     }
 }

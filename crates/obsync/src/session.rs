@@ -20,6 +20,7 @@ use obsync_proto::wire::api::VaultRow;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
+use crate::cloud::Cloud;
 use crate::failure::{Exit, Failure};
 use crate::prompt;
 use crate::settings::Settings;
@@ -81,6 +82,11 @@ impl Session {
         };
         let account = Account::new(api(&settings)?, credentials, tokens);
         Ok(Self { account, settings, keys: Mutex::default() })
+    }
+
+    /// Buckets and tables.
+    pub fn cloud(&self) -> &Cloud {
+        &self.settings.cloud
     }
 
     /// All vaults of the account, its own first.

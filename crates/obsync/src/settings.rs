@@ -13,6 +13,7 @@ use obsync_proto::wire::api::{API_BASE, VaultRow};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::cloud::Cloud;
 use crate::failure::Failure;
 
 /// Everything that is configured.
@@ -36,6 +37,8 @@ pub struct Settings {
     pub vault_password: Option<SecretString>,
     /// Encryption passwords by vault name or id.
     pub vault_passwords: HashMap<String, SecretString>,
+    /// Buckets and tables.
+    pub cloud: Cloud,
 }
 
 /// What is kept for good: the configuration file, or the Lambda function's secret (`contract.md`).
@@ -75,14 +78,20 @@ impl Settings {
             None => default_home()?,
         };
         let stored = Stored::read(&home.join("config.json"))?;
-        Self::new(env, home, stored)
+        let cloud = Cloud::new(&env);
+        Self::new(env, home, cloud, stored)
     }
 
     /// The settings in the environment, and below them those in `stored`.
     ///
     /// # Errors
     /// [`Failure`] for a variable that cannot be read.
-    pub fn new(env: impl Fn(&str) -> Option<String>, home: PathBuf, stored: Stored) -> Result<Self, Failure> {
+    pub fn new(
+        env: impl Fn(&str) -> Option<String>,
+        home: PathBuf,
+        cloud: Cloud,
+        stored: Stored,
+    ) -> Result<Self, Failure> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
         let secret = |name: &str| set(name).map(SecretString::from);
         let mut vault_passwords: HashMap<String, SecretString> =
@@ -100,6 +109,7 @@ impl Settings {
             token: secret("OBSIDIAN_AUTH_TOKEN").or(stored.auth.token),
             vault_password: secret("OBSIDIAN_VAULT_PASSWORD"),
             vault_passwords,
+            cloud,
         })
     }
 

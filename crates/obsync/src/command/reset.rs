@@ -11,13 +11,14 @@ use crate::text::say;
 
 pub(crate) async fn run(settings: &Settings, args: &Reset) -> Result<Exit, Failure> {
     let template = Template::parse(&args.to, false)?;
-    let state = memory::Location::parse(args.state.location.as_deref(), &settings.home)?.open().await?;
+    let state = memory::Location::parse(args.state.location.as_deref(), &settings.home)?.open(&settings.cloud).await?;
     let mut found = Vec::new();
     for (id, head) in state.mirrors().await? {
         if id.vault.as_str() != args.vault && head.vault_name != args.vault {
             continue;
         }
-        if template.fill(id.vault.as_str(), &head.vault_name)?.open()?.location() == id.destination {
+        if template.fill(id.vault.as_str(), &head.vault_name)?.open(&settings.cloud).await?.location() == id.destination
+        {
             found.push(id);
         }
     }

@@ -12,7 +12,7 @@ use crate::settings::Settings;
 use crate::text::{count, say};
 
 pub(crate) async fn run(settings: &Settings, args: &Status) -> Result<Exit, Failure> {
-    let state = memory::Location::parse(args.state.location.as_deref(), &settings.home)?.open().await?;
+    let state = memory::Location::parse(args.state.location.as_deref(), &settings.home)?.open(&settings.cloud).await?;
     let mut mirrors = state.mirrors().await?;
     mirrors.sort_by(|(a, x), (b, y)| (&x.vault_name, &a.destination).cmp(&(&y.vault_name, &b.destination)));
     if args.json {

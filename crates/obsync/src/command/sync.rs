@@ -35,7 +35,7 @@ pub(crate) async fn run(settings: Settings, args: &Sync) -> Result<Exit, Failure
     let state = memory::Location::parse(args.state.location.as_deref(), &settings.home)?;
     let session = Session::new(settings)?;
     let targets = targets(&session, args, &template).await?;
-    let state = state.open().await?;
+    let state = state.open(session.cloud()).await?;
     check_apart(&placed(&targets), &written_before(state.as_ref()).await?)?;
     let stop = stop_on_signals();
     let mut answers = Vec::new();
@@ -79,7 +79,7 @@ async fn targets(session: &Session, args: &Sync, template: &Template) -> Result<
     let vaults = if args.all { all } else { select(&all, &args.vaults)? };
     let mut targets = Vec::new();
     for vault in vaults {
-        let blobs = template.fill(vault.row.id.as_str(), &vault.row.name)?.open()?;
+        let blobs = template.fill(vault.row.id.as_str(), &vault.row.name)?.open(session.cloud()).await?;
         targets.push(Target { vault, blobs });
     }
     check_apart(&placed(&targets), &[])?;

@@ -22,8 +22,8 @@ pub(crate) async fn run(settings: Settings, args: &Verify) -> Result<Exit, Failu
     let session = Session::new(settings)?;
     let vaults = session.vaults().await?;
     let row = &find(&vaults, &args.vault)?.row;
-    let blobs = template.fill(row.id.as_str(), &row.name)?.open()?;
-    let state = state.open().await?;
+    let blobs = template.fill(row.id.as_str(), &row.name)?.open(session.cloud()).await?;
+    let state = state.open(session.cloud()).await?;
     let keys = session.keys(row).await?;
     let display = Arc::new(Display::start(&row.name, false));
     let mirror = session.mirror(row, keys, blobs.clone(), state.clone(), display.clone()).await?;

@@ -4,18 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::SdkConfig;
-use obsync_adapters::aws;
-use obsync_adapters::blob::{S3Bucket, S3Config};
 use obsync_adapters::queue::Queue;
 use obsync_adapters::remote::{TableTokens, TokenInMemory, TokenStore};
 use obsync_adapters::secrets;
-use obsync_adapters::state::DynamoState;
 use obsync_core::blob::BlobStore;
+use obsync_core::plan::{InvalidMaxDelete, MaxDelete, Rules};
 use obsync_core::state::StateStore;
-use secrecy::ExposeSecret;
+use obsync_proto::wire::api::VaultRow;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::request::Request;
+use crate::cloud::Cloud;
+use crate::destination::folder_name;
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::settings::{Settings, Stored};
@@ -33,10 +33,11 @@ pub(super) struct Place {
 /// Everything that is the same for all events.
 pub(super) struct Ready {
     pub(super) session: Session,
-    pub(super) function: String,
-    aws: SdkConfig,
+    /// How the mirrors of all events are to be.
+    pub(super) rules: Rules,
     place: Place,
-    s3: S3Config,
+    /// The secret's name and text.
+    secret: Option<(String, SecretString)>,
     table: String,
     ttl: Option<Duration>,
     queue_url: Option<String>,
@@ -52,40 +53,48 @@ impl Ready {
         };
         let place = Place { bucket: required("S3_BUCKET")?, prefix: set("S3_PREFIX").unwrap_or_default() };
         let table = required("STATE_TABLE_NAME")?;
+        let max_delete =
+            set("OBSYNC_MAX_DELETE").map(|limit| parse_max_delete(&limit)).transpose()?.unwrap_or_default();
         let ttl = set("OBSYNC_STATE_TTL_DAYS").map(|days| parse_ttl(&days)).transpose()?;
-        let aws = aws::config().await;
-        let stored = match set("OBSYNC_SECRET_NAME") {
-            Some(name) => {
-                let secret = secrets::fetch(&aws, &name).await.map_err(|e| Failure::usage(e.to_string(), ""))?;
-                Stored::parse(secret.expose_secret(), &format!("the secret {name:?}"))?
-            }
+        let cloud = Cloud::new(env);
+        let secret = match set("OBSYNC_SECRET_NAME") {
+            Some(name) => Some((name.clone(), fetch(&cloud, &name).await?)),
+            None => None,
+        };
+        let stored = match &secret {
+            Some((name, text)) => Stored::parse(text.expose_secret(), &format!("the secret {name:?}"))?,
             None => Stored::default(),
         };
-        // The function keeps no files: a home that nothing is written to.
-        let settings = Settings::new(env, PathBuf::new(), stored)?;
         let tokens: Arc<dyn TokenStore> = match set("OBSYNC_TOKEN_IN_TABLE").as_deref() {
-            None | Some("on") => Arc::new(TableTokens::new(&aws, &table)),
+            None | Some("on") => Arc::new(TableTokens::new(cloud.sdk().await?, &table)),
             Some("off") => Arc::new(TokenInMemory::default()),
             Some(other) => {
                 return Err(Failure::usage(format!("OBSYNC_TOKEN_IN_TABLE is {other:?}"), "set it to on or off"));
             }
         };
-        let s3 = S3Config {
-            sse_kms_key: set("S3_SSE_KMS_KEY_ID"),
-            storage_class: set("S3_STORAGE_CLASS"),
-            tags: set("S3_OBJECT_TAGS"),
-            ..S3Config::new(&place.bucket, "")
-        };
+        // The function keeps no files: a home that nothing is written to.
+        let settings = Settings::new(env, PathBuf::new(), cloud, stored)?;
         Ok(Self {
             session: Session::with_tokens(settings, tokens)?,
-            function: set("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "obsync".to_owned()),
-            aws,
+            rules: Rules { max_delete, ..Rules::default() },
             place,
-            s3,
+            secret,
             table,
             ttl,
             queue_url: set("OBSYNC_QUEUE_URL"),
         })
+    }
+
+    /// Whether the secret is still what it was. One that cannot be read now is taken to be.
+    pub(super) async fn is_current(&self) -> bool {
+        let Some((name, text)) = &self.secret else { return true };
+        match fetch(self.session.cloud(), name).await {
+            Ok(now) => now.expose_secret() == text.expose_secret(),
+            Err(failure) => {
+                tracing::warn!(%failure, "the secret cannot be read again");
+                true
+            }
+        }
     }
 
     /// Where an event's mirrors go.
@@ -96,25 +105,37 @@ impl Ready {
         }
     }
 
-    /// A vault's objects at `place`.
-    pub(super) fn blobs(&self, place: &Place, folder: &str) -> Arc<dyn BlobStore> {
+    /// A vault's objects at `place`, below its name.
+    pub(super) async fn blobs(&self, place: &Place, vault: &VaultRow) -> Result<Arc<dyn BlobStore>, Failure> {
+        let folder = folder_name(vault.id.as_str(), &vault.name)?;
         let key_prefix = format!("{}{folder}/", place.prefix);
-        Arc::new(S3Bucket::connect(&self.aws, S3Config { bucket: place.bucket.clone(), key_prefix, ..self.s3.clone() }))
+        Ok(Arc::new(self.session.cloud().bucket(&place.bucket, &key_prefix, vault.id.as_str()).await?))
     }
 
     /// The state of mirrors at `place`. Another place is another mirror of the same vault.
-    pub(super) fn state(&self, place: &Place) -> Arc<dyn StateStore> {
+    pub(super) async fn state(&self, place: &Place) -> Result<Arc<dyn StateStore>, Failure> {
         let is_default = *place == self.place;
-        Arc::new(DynamoState::new(&self.aws, &self.table).with_default(move |_| is_default).with_ttl(self.ttl))
+        let table = self.session.cloud().table(&self.table).await?;
+        Ok(Arc::new(table.with_default(move |_| is_default).with_ttl(self.ttl)))
     }
 
     /// The queue for one message a vault.
-    pub(super) fn queue(&self) -> Result<Queue, Failure> {
+    pub(super) async fn queue(&self) -> Result<Queue, Failure> {
         let url = self.queue_url.as_ref().ok_or_else(|| {
             Failure::usage("OBSYNC_QUEUE_URL is not set", "set it to the URL of the queue that feeds the function")
         })?;
-        Ok(Queue::new(&self.aws, url))
+        Ok(Queue::new(self.session.cloud().sdk().await?, url))
     }
+}
+
+async fn fetch(cloud: &Cloud, name: &str) -> Result<SecretString, Failure> {
+    secrets::fetch(cloud.sdk().await?, name).await.map_err(|e| Failure::usage(e.to_string(), ""))
+}
+
+fn parse_max_delete(limit: &str) -> Result<MaxDelete, Failure> {
+    limit
+        .parse()
+        .map_err(|e: InvalidMaxDelete| Failure::usage(format!("OBSYNC_MAX_DELETE is {limit:?}"), e.to_string()))
 }
 
 fn parse_ttl(days: &str) -> Result<Duration, Failure> {

@@ -51,7 +51,7 @@ impl Envelope {
     pub async fn answer(self, handler: &Handler, invocation: &Invocation) -> Result<Value, String> {
         match self {
             Self::Direct(event) => Ok(json!(handler.handle(&event, invocation).await)),
-            Self::Http(body) => Ok(http(handler.handle(&body.unwrap_or_default(), invocation).await)),
+            Self::Http(body) => Ok(http(&handler.handle(&body.unwrap_or_default(), invocation).await)),
             Self::Queue(records) => Ok(queue(handler, records, invocation).await),
             Self::Bus(detail) => {
                 let response = handler.handle(&detail, invocation).await;
@@ -84,7 +84,7 @@ fn http_body(payload: &Value) -> Option<Value> {
     }
 }
 
-fn http(response: Response) -> Value {
+fn http(response: &Response) -> Value {
     let status = match response.success {
         true => 200,
         false if response.message.starts_with("Unknown ") || response.message.starts_with("Invalid ") => 400,
@@ -102,7 +102,7 @@ async fn queue(handler: &Handler, records: Vec<(String, Option<Value>)>, invocat
     let mut failed = Vec::new();
     for (id, body) in records {
         let response = handler.handle(&body.unwrap_or_default(), invocation).await;
-        if response.failed_outright() || response.is_incomplete() {
+        if response.failed_outright() || response.incomplete {
             tracing::warn!(message_id = id, message = told(&response), "the message goes back to the queue");
             failed.push(json!({ "itemIdentifier": id }));
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use obsync_core::clock::{Clock, SystemClock};
@@ -18,7 +19,6 @@ use super::config::{Env, Place, Ready};
 use super::metrics;
 use super::request::{Action, Refused, Request, SyncType};
 use super::response::{Response, Sum};
-use crate::destination::folder_name;
 use crate::failure::{Exit, Failure, of_report};
 use crate::session::Vault;
 
@@ -34,80 +34,131 @@ pub struct Invocation {
 /// Answers events. Keeps the account, its token and the vaults' keys from one to the next.
 pub struct Handler {
     env: Env,
+    metrics: fn(&str),
     ready: Mutex<Option<Arc<Ready>>>,
+    /// A password was refused: the secret may have changed.
+    is_doubtful: AtomicBool,
 }
 
 impl Handler {
-    /// Reads nothing yet: a fault in the configuration is the answer to each event, until it is mended.
-    pub fn new(env: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self { env: Box::new(env), ready: Mutex::default() }
+    /// Reads nothing yet: a fault in the configuration is the answer to each event, until it is mended. `env` looks up
+    /// an environment variable, `metrics` writes a line of metrics.
+    pub fn new(env: impl Fn(&str) -> Option<String> + Send + Sync + 'static, metrics: fn(&str)) -> Self {
+        Self { env: Box::new(env), metrics, ready: Mutex::default(), is_doubtful: AtomicBool::new(false) }
     }
 
-    /// Does what an event asks for.
+    /// Does what an event asks for, and writes a line of metrics about it.
     pub async fn handle(&self, event: &serde_json::Value, invocation: &Invocation) -> Response {
         let started = Instant::now();
-        let action = match Action::read(event) {
-            Ok(action) => action,
-            Err(Refused(message)) => return log(Response::refused(message.clone(), vec![message])),
+        let response = match Action::read(event) {
+            Ok(action) => self.act(action, invocation, started).await,
+            Err(Refused(message)) => Response::refused(message.clone(), vec![message]),
         };
+        if response.success {
+            tracing::info!(message = response.message, "done");
+        } else {
+            tracing::error!(message = response.message, errors = ?response.errors, "failed");
+        }
+        (self.metrics)(&metrics::line(&response, &self.function(), started.elapsed(), &invocation.request_id));
+        response
+    }
+
+    async fn act(&self, action: Action, invocation: &Invocation, started: Instant) -> Response {
         let ready = match self.ready().await {
             Ok(ready) => ready,
-            Err(failure) => return log(Response::refused("Failed to initialize handler", vec![one_line(&failure)])),
+            Err(failure) => return unready(&failure),
         };
-        let vaults = match ready.session.vaults().await {
-            Ok(vaults) => vaults,
-            Err(failure) => {
-                self.forget(&failure).await;
-                return log(Response::refused("Failed to list vaults", vec![one_line(&failure)]));
+        let stop = stop_before(invocation.deadline);
+        let vaults = match stop.or(ready.session.vaults()).await {
+            Some(Ok(vaults)) => vaults,
+            Some(Err(failure)) => {
+                self.doubt(&failure);
+                return Response::refused("Failed to list vaults", vec![one_line(&failure)]);
             }
+            None => return Response::refused("Failed to list vaults", vec!["no answer before the time was up".into()]),
         };
-        log(match action {
+        match action {
             Action::Dispatch(request) => dispatch(&ready, &vaults, &request).await,
-            Action::Sync(request) => self.sync(&ready, vaults, &request, invocation, started).await,
-        })
+            Action::Sync(request) => {
+                let place = ready.place(&request);
+                let state = match ready.state(&place).await {
+                    Ok(state) => state,
+                    Err(failure) => return unready(&failure),
+                };
+                let round = Round { ready: &ready, place, state, request: &request, invocation, stop };
+                self.sync(&round, vaults).await.into_response(request.sync_type, started.elapsed())
+            }
+        }
     }
 
     async fn ready(&self) -> Result<Arc<Ready>, Failure> {
         let mut ready = self.ready.lock().await;
-        if let Some(ready) = &*ready {
-            return Ok(ready.clone());
+        let is_doubtful = self.is_doubtful.swap(false, Ordering::Relaxed);
+        match &*ready {
+            Some(ready) if !is_doubtful || ready.is_current().await => Ok(ready.clone()),
+            _ => Ok(ready.insert(Arc::new(Ready::read(&self.env).await?)).clone()),
         }
-        Ok(ready.insert(Arc::new(Ready::read(&self.env).await?)).clone())
     }
 
-    /// After a refused password, the next event reads the secret anew.
-    async fn forget(&self, failure: &Failure) {
+    /// After a refused password, the next event looks whether the secret has a new one.
+    fn doubt(&self, failure: &Failure) {
         if failure.exit == Exit::Refused {
-            *self.ready.lock().await = None;
+            self.is_doubtful.store(true, Ordering::Relaxed);
         }
     }
 
-    async fn sync(
-        &self,
-        ready: &Ready,
-        vaults: Vec<Vault>,
-        request: &Request,
-        invocation: &Invocation,
-        started: Instant,
-    ) -> Response {
+    /// The function's name.
+    fn function(&self) -> String {
+        (self.env)("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "obsync".to_owned())
+    }
+
+    async fn sync(&self, round: &Round<'_>, vaults: Vec<Vault>) -> Sum {
         let mut sum = Sum::default();
-        let place = ready.place(request);
-        let state = ready.state(&place);
-        let stop = stop_before(invocation.deadline);
-        for vault in wanted(vaults, request.vault.as_ref(), &mut sum) {
-            if stop.has_come() {
+        for vault in wanted(vaults, round.request.vault.as_ref(), &mut sum) {
+            if round.stop.has_come() {
                 sum.incomplete = true;
                 break;
             }
-            if let Some(failure) = sync_vault(ready, &vault, &place, &state, request, invocation, &stop, &mut sum).await
-            {
-                self.forget(&failure).await;
+            if let Err(failure) = round.sync(&vault, &mut sum).await {
+                self.doubt(&failure);
                 sum.errors.push(format!("vault {}: {}", vault.row.id, one_line(&failure)));
             }
         }
-        println!("{}", metrics::line(&sum, &ready.function, started.elapsed(), &invocation.request_id));
-        sum.into_response(request.sync_type, started.elapsed())
+        sum
     }
+}
+
+/// One event's circumstances.
+struct Round<'a> {
+    ready: &'a Ready,
+    place: Place,
+    state: Arc<dyn StateStore>,
+    request: &'a Request,
+    invocation: &'a Invocation,
+    stop: Stop,
+}
+
+impl Round<'_> {
+    async fn sync(&self, vault: &Vault, sum: &mut Sum) -> Result<(), Failure> {
+        let row = &vault.row;
+        let options = Options {
+            complete: self.request.sync_type == SyncType::Complete,
+            rules: self.ready.rules.clone(),
+            holder: format!("Lambda request {}", self.invocation.request_id),
+            ..Options::default()
+        };
+        let observer: Arc<dyn Observer> = Arc::new(Log { vault: row.id.clone() });
+        let blobs = self.ready.blobs(&self.place, row).await?;
+        let report = self.ready.session.sync(row, blobs, self.state.clone(), observer, &options, &self.stop).await?;
+        sum.add(&row.id, &report);
+        sum.lag = sum.lag.max(lag(&report));
+        log_report(&row.id, &report);
+        failure_of(&report).map_or(Ok(()), Err)
+    }
+}
+
+fn unready(failure: &Failure) -> Response {
+    Response::refused("Failed to initialize handler", vec![one_line(failure)])
 }
 
 /// The vaults that an event is about. Two that share a name would share their keys in the bucket: neither is mirrored.
@@ -138,71 +189,36 @@ fn wanted(vaults: Vec<Vault>, only: Option<&VaultId>, sum: &mut Sum) -> Vec<Vaul
 }
 
 /// Stops in time to record what was done and to answer: a fifth of what is left, but at least half a second and at
-/// most ten.
+/// most twenty.
 fn stop_before(deadline: Instant) -> Stop {
     let left = deadline.saturating_duration_since(Instant::now());
-    let margin = (left / 5).clamp(Duration::from_millis(500), Duration::from_secs(10));
-    Stop { deadline: Some(deadline.checked_sub(margin).unwrap_or(deadline)), grace: margin / 2, ..Stop::default() }
-}
-
-#[expect(clippy::too_many_arguments, reason = "one event's circumstances, used here alone")]
-async fn sync_vault(
-    ready: &Ready,
-    vault: &Vault,
-    place: &Place,
-    state: &Arc<dyn StateStore>,
-    request: &Request,
-    invocation: &Invocation,
-    stop: &Stop,
-    sum: &mut Sum,
-) -> Option<Failure> {
-    let row = &vault.row;
-    let folder = match folder_name(row.id.as_str(), &row.name) {
-        Ok(folder) => folder,
-        Err(failure) => return Some(failure),
-    };
-    let options = Options {
-        complete: request.sync_type == SyncType::Complete,
-        holder: format!("Lambda request {}", invocation.request_id),
-        ..Options::default()
-    };
-    let observer: Arc<dyn Observer> = Arc::new(Log { vault: row.id.clone() });
-    let blobs = ready.blobs(place, folder);
-    match ready.session.sync(row, blobs, state.clone(), observer, &options, stop).await {
-        Ok(report) => {
-            sum.add(&row.id, &report);
-            sum.lag = sum.lag.max(lag(&report));
-            log_report(&row.id, &report);
-            failure_of(&report)
-        }
-        Err(failure) => Some(failure),
-    }
+    let margin = (left / 5).clamp(Duration::from_millis(500), Duration::from_secs(20));
+    Stop { deadline: Some(deadline.checked_sub(margin).unwrap_or(deadline)), grace: margin / 4, ..Stop::default() }
 }
 
 /// How a run failed. Out of time is no fault: the next event goes on.
 fn failure_of(report: &Report) -> Option<Failure> {
-    let out_of_time_alone = report.incomplete && report.failed.is_empty() && report.error.is_none();
-    if out_of_time_alone && report.guarded.is_none() {
-        return None;
-    }
-    let mut failure = of_report(report, false)?;
-    if let (Some(first), None, None) = (report.failed.first(), &report.error, report.guarded) {
+    let in_time = Report { incomplete: false, ..report.clone() };
+    let mut failure = of_report(&in_time, false)?;
+    if let Some(guarded) = report.guarded {
+        failure.advice = format!("if that is right, set OBSYNC_MAX_DELETE to {} for one event", guarded.deletes);
+    } else if let (Some(first), None) = (report.failed.first(), &report.error) {
         failure.problem = format!("{}: {:?}: {}", failure.problem, first.path, first.error);
     }
     Some(failure)
 }
 
-/// Time since the mirror was last what the vault is.
-fn lag(report: &Report) -> Duration {
+/// Time since the mirror was last what the vault is; `None` where it never was.
+fn lag(report: &Report) -> Option<Duration> {
     let ms = SystemClock.unix_ms().saturating_sub(report.succeeded_at);
-    if report.succeeded_at == 0 { Duration::ZERO } else { Duration::from_millis(u64::try_from(ms).unwrap_or(0)) }
+    (report.succeeded_at != 0).then(|| Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
 }
 
 /// One message a vault, for as many invocations of the function as Lambda runs at once.
 async fn dispatch(ready: &Ready, vaults: &[Vault], request: &Request) -> Response {
-    let queue = match ready.queue() {
+    let queue = match ready.queue().await {
         Ok(queue) => queue,
-        Err(failure) => return Response::refused("Failed to initialize handler", vec![one_line(&failure)]),
+        Err(failure) => return unready(&failure),
     };
     let message = |vault: &Vault| {
         json!({
@@ -232,15 +248,6 @@ async fn dispatch(ready: &Ready, vaults: &[Vault], request: &Request) -> Respons
 
 fn one_line(failure: &Failure) -> String {
     failure.to_string().replace("\n  ", ": ")
-}
-
-fn log(response: Response) -> Response {
-    if response.success {
-        tracing::info!(message = response.message, "done");
-    } else {
-        tracing::error!(message = response.message, errors = ?response.errors, "failed");
-    }
-    response
 }
 
 fn log_report(vault: &VaultId, report: &Report) {

@@ -26,6 +26,15 @@ pub struct Response {
     /// Figures as texts.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<&'static str, String>,
+    /// Time ran out; a further event goes on.
+    #[serde(skip)]
+    pub incomplete: bool,
+    /// Bytes of content fetched.
+    #[serde(skip)]
+    pub bytes: u64,
+    /// The longest time since a vault's mirror was last what the vault is, as far as that is known.
+    #[serde(skip)]
+    pub lag: Option<Duration>,
 }
 
 impl Response {
@@ -37,11 +46,6 @@ impl Response {
     /// Nothing at all came of it, so that a sender who tries again should.
     pub fn failed_outright(&self) -> bool {
         !self.success && self.vaults_synced.is_empty() && self.files_count == 0
-    }
-
-    /// Time ran out; a further event goes on.
-    pub fn is_incomplete(&self) -> bool {
-        self.metadata.get("incomplete").is_some_and(|value| value == "true")
     }
 }
 
@@ -57,8 +61,7 @@ pub(super) struct Sum {
     pub(super) failed: u64,
     pub(super) bytes: u64,
     pub(super) incomplete: bool,
-    /// The longest time since a vault's mirror was last what the vault is.
-    pub(super) lag: Duration,
+    pub(super) lag: Option<Duration>,
 }
 
 impl Sum {
@@ -104,6 +107,9 @@ impl Sum {
             files_count: files,
             errors: self.errors,
             metadata,
+            incomplete: self.incomplete,
+            bytes: self.bytes,
+            lag: self.lag,
         }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod account;
+mod cloud;
 mod disk;
 mod exact;
 mod fixture;

@@ -8,9 +8,6 @@ async fn what_comes_later_says_so() {
     let dest = fixture.dest();
     let dest = dest.to_str().unwrap();
     fixture.run(&["sync", "V", "--to", dest, "--watch"]).await.assert_refused(2, &["--watch", "not in this version"]);
-    fixture.run(&["sync", "V", "--to", "s3://bucket/x"]).await.assert_refused(2, &["S3", "not in this version"]);
-    let dynamodb = ["sync", "V", "--to", dest, "--state", "dynamodb:table"];
-    fixture.run(&dynamodb).await.assert_refused(2, &["DynamoDB", "not in this version"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

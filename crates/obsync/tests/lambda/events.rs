@@ -1,6 +1,6 @@
 //! Events and their answers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use obsync_proto::crypto::EncryptionVersion;
 use obsync_testkit::generate::Shape;
@@ -54,6 +54,47 @@ async fn an_event_with_nothing_new_costs_next_to_nothing() {
     assert_eq!(fixture.emulator.counters().get().sign_ins, 1, "signed in once for three events");
 }
 
+/// Trap: sign-in on every run. A token serves all instances for as long as it works.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_outlives_the_instance_unless_that_is_switched_off() {
+    let fixture = Fixture::new().await;
+    fixture.vault("V").put("a.md", "a", 1);
+    let sign_ins = || fixture.emulator.counters().get().sign_ins;
+    fixture.answer(sync()).await;
+    assert_eq!(fixture.another_function().await.answer(sync()).await["success"], true);
+    assert_eq!(sign_ins(), 1, "the table has the token");
+    fixture.emulator.expire_tokens().unwrap();
+    assert_eq!(fixture.answer(sync()).await["success"], true);
+    assert_eq!(sign_ins(), 2, "a refused token is replaced");
+    let forgetful = fixture.function_with(&[("OBSYNC_TOKEN_IN_TABLE", "off")]).await;
+    for _ in 0..2 {
+        assert_eq!(forgetful.answer(sync()).await["success"], true);
+    }
+    assert_eq!(sign_ins(), 3, "once for the instance");
+}
+
+/// Promise 9 in the function, where nobody can add an option to a command.
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_deletions_are_none_until_the_configuration_allows_them() {
+    let fixture = Fixture::new().await;
+    let mut vault = fixture.vault("V");
+    for n in 0..120 {
+        vault.put(&format!("{n}.md"), format!("note {n}"), 1);
+    }
+    fixture.answer(sync()).await;
+    for n in 0..100 {
+        vault.delete(&format!("{n}.md"));
+    }
+    let refused = fixture.answer(sync()).await;
+    assert!(refused["errors"][0].as_str().unwrap().contains("OBSYNC_MAX_DELETE to 100"), "{refused}");
+    assert_eq!(fixture.objects(BUCKET, "vaults/V/").len(), 120);
+    let allowed = fixture.function_with(&[("OBSYNC_MAX_DELETE", "100")]).await.answer(sync()).await;
+    assert_eq!((&allowed["success"], &allowed["metadata"]["deleted"]), (&json!(true), &json!("100")));
+    fixture.assert_exact(&vault, BUCKET, "vaults/V/");
+    let bad = fixture.function_with(&[("OBSYNC_MAX_DELETE", "lots")]).await.answer(sync()).await;
+    assert!(bad["errors"][0].as_str().unwrap().contains("OBSYNC_MAX_DELETE is \"lots\""), "{bad}");
+}
+
 /// Trap: an override of the destination with the same state leaves the new bucket empty.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_override_of_the_destination_is_a_mirror_of_its_own() {
@@ -94,7 +135,7 @@ async fn a_fault_in_the_configuration_is_the_answer_and_the_function_stays_up() 
         assert_eq!(answer["message"], "Failed to initialize handler");
         assert!(answer["errors"][0].as_str().unwrap().contains("S3_BUCKET is not set"), "{answer}");
     }
-    assert!(fixture.is_up());
+    assert!(fixture.function.is_up());
     let refused = Fixture::with_env(&[("OBSIDIAN_PASSWORD", "wrong")]).await;
     assert_eq!(refused.answer(sync()).await["message"], "Failed to list vaults");
 }
@@ -119,29 +160,91 @@ async fn each_sender_gets_the_answer_that_it_expects() {
 
     let bus = |detail: Value| json!({"detail-type": "sync", "source": "test", "detail": detail});
     assert_eq!(fixture.answer(bus(sync())).await["success"], true);
-    let failed = fixture.send(bus(json!({"action": "sync", "vault_id": "nothing"}))).await.unwrap_err();
+    let failed = fixture.function.send(bus(json!({"action": "sync", "vault_id": "nothing"}))).await.unwrap_err();
     assert!(failed["errorMessage"].as_str().unwrap().contains("no such vault"), "{failed}");
 }
 
+/// Files of the vault that one event has no time for.
+const MANY: usize = 20_000;
+
+/// Promise 4 (resumable): over several events no file is fetched twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_vault_is_finished_over_several_events_without_fetching_twice() {
     let fixture = Fixture::new().await;
     let mut vault = fixture.vault("V");
-    vault.fill(&Shape { folders: 40, ..Shape::notes(5, 3000) });
-    fixture.emulator.configure(|config| config.latency = Duration::from_millis(8));
+    vault.fill(&Shape { folders: 200, ..Shape::notes(5, MANY) });
     let mut events = 0;
     loop {
-        let answer = fixture.send_within(json!({"action": "sync"}), Duration::from_secs(5)).await.unwrap();
+        let answer = fixture.function.send_within(sync(), Duration::from_secs(5)).await.unwrap();
         assert_eq!((&answer["success"], answer.get("errors")), (&json!(true), None), "{answer}");
         events += 1;
         if answer["metadata"]["incomplete"] == "false" {
             break;
         }
-        assert!(events < 40);
+        assert_ne!(answer["files_count"], 0, "an event without progress: {answer}");
     }
     assert!(events > 1, "one event was enough: the test means nothing");
     fixture.assert_exact(&vault, BUCKET, "vaults/V/");
-    assert_eq!(fixture.emulator.counters().get().pulls, 3000, "a file was fetched twice");
+    assert_eq!(fixture.emulator.counters().get().pulls, MANY as u64, "a file was fetched twice");
+}
+
+/// A vault that takes some seconds.
+fn slow_vault(fixture: &Fixture) -> TestVault {
+    let mut vault = fixture.vault("V");
+    vault.fill(&Shape::notes(6, 150));
+    fixture.emulator.configure(|config| config.latency = Duration::from_millis(150));
+    vault
+}
+
+fn assert_held(answer: &Value) {
+    assert_eq!(answer["success"], false, "{answer}");
+    assert!(
+        answer["errors"][0].as_str().unwrap().contains("another run is writing this mirror: Lambda request request-"),
+        "{answer}"
+    );
+}
+
+/// Promise 6 (one writer).
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_invocations_at_once_one_works_and_the_other_says_so() {
+    let fixture = Fixture::new().await;
+    let vault = slow_vault(&fixture);
+    let other = fixture.another_function().await;
+    let (a, b) = tokio::join!(fixture.answer(sync()), other.answer(sync()));
+    let (done, held) = if a["success"] == true { (a, b) } else { (b, a) };
+    assert_eq!(done["files_count"], 150);
+    assert_held(&held);
+    fixture.assert_exact(&vault, BUCKET, "vaults/V/");
+}
+
+/// Promise 6: a dead holder's lease expires, and not before its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_died_is_replaced_after_its_lease() {
+    let mut fixture = Fixture::new().await;
+    let vault = slow_vault(&fixture);
+    let other = fixture.another_function().await;
+    let first_objects = async {
+        while fixture.s3.objects(BUCKET).is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        answer = fixture.answer(sync()) => panic!("{answer:?}"),
+        () = first_objects => {}
+    }
+    let died = Instant::now();
+    fixture.function.kill().await;
+    loop {
+        let answer = other.answer(sync()).await;
+        if answer["success"] == true {
+            break;
+        }
+        assert_held(&answer);
+        assert!(died.elapsed() < Duration::from_secs(65), "the lease does not expire");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    assert!(died.elapsed() > Duration::from_secs(50), "the lease expired too early: {:?}", died.elapsed());
+    fixture.assert_exact(&vault, BUCKET, "vaults/V/");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +253,7 @@ async fn logs_are_json_with_the_requests_id_and_metrics_are_written() {
     fixture.vault("V").put("a.md", "the secret content of a note", 1);
     fixture.answer(sync()).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let said = fixture.said.lock().unwrap().clone();
+    let said = fixture.function.said.lock().unwrap().clone();
     let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let metrics = lines.iter().find(|line| line.get("_aws").is_some()).unwrap();
     assert_eq!((&metrics["Files"], &metrics["Failures"], &metrics["VaultsSynced"]), (&json!(1), &json!(0), &json!(1)));

@@ -17,77 +17,51 @@ use tokio::process::{Child, Command};
 use crate::runtime::{Answer, Runtime};
 
 pub(crate) const EMAIL: &str = "someone@example.com";
-const PASSWORD: &str = "account password";
+pub(crate) const PASSWORD: &str = "account password";
 pub(crate) const VAULT_PASSWORD: &str = "vault password";
 pub(crate) const BUCKET: &str = "notes";
 pub(crate) const TABLE: &str = "state";
 
+/// The service, S3 and DynamoDB, with a function at work on them.
 pub(crate) struct Fixture {
     pub(crate) emulator: Arc<Emulator>,
     pub(crate) s3: MemoryS3,
     pub(crate) dynamo: MemoryDynamo,
+    pub(crate) function: Function,
+}
+
+/// An instance of the function.
+pub(crate) struct Function {
     runtime: Runtime,
-    function: Child,
-    /// All that the function wrote to standard output and standard error.
+    process: Child,
+    /// All that it wrote to standard output and standard error.
     pub(crate) said: Arc<Mutex<String>>,
 }
 
-impl Fixture {
-    pub(crate) async fn new() -> Self {
-        Self::with_env(&[]).await
-    }
-
-    pub(crate) async fn with_env(more: &[(&str, &str)]) -> Self {
-        let emulator = Arc::new(Emulator::start(Config::default()).await.unwrap());
-        emulator.create_account(Account::new(EMAIL, PASSWORD)).unwrap();
-        let s3 = MemoryS3::start().await;
-        s3.create_bucket(BUCKET);
-        let dynamo = MemoryDynamo::start().await;
-        dynamo.create_table(TABLE).await;
+impl Function {
+    async fn start(environment: &[(String, String)]) -> Self {
         let runtime = Runtime::start().await;
-        let (key, secret) = s3.credentials();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
-        command
+        // `make test-lambda` names the one that is in the package.
+        let program =
+            std::env::var_os("OBSYNC_TEST_BOOTSTRAP").unwrap_or_else(|| env!("CARGO_BIN_EXE_bootstrap").into());
+        let mut process = Command::new(program)
             .env_clear()
+            .envs(environment.iter().cloned())
             .env("AWS_LAMBDA_RUNTIME_API", runtime.address())
-            .env("AWS_LAMBDA_FUNCTION_NAME", "obsync")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
-            .env("AWS_LAMBDA_FUNCTION_VERSION", "1")
-            .env("AWS_LAMBDA_LOG_STREAM_NAME", "stream")
-            .env("AWS_LAMBDA_LOG_GROUP_NAME", "group")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ACCESS_KEY_ID", key)
-            .env("AWS_SECRET_ACCESS_KEY", secret)
-            .env("AWS_ENDPOINT_URL_S3", s3.endpoint())
-            .env("AWS_ENDPOINT_URL_DYNAMODB", dynamo.endpoint())
-            .env("OBSYNC_API_URL", emulator.api_url())
-            .env("OBSIDIAN_EMAIL", EMAIL)
-            .env("OBSIDIAN_PASSWORD", PASSWORD)
-            .env("OBSIDIAN_VAULT_PASSWORD", VAULT_PASSWORD)
-            .env("S3_BUCKET", BUCKET)
-            .env("S3_PREFIX", "vaults/")
-            .env("STATE_TABLE_NAME", TABLE);
-        for (name, value) in more {
-            if value.is_empty() {
-                command.env_remove(name)
-            } else {
-                command.env(name, value)
-            };
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut function = command.spawn().unwrap();
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
         let said = Arc::<Mutex<String>>::default();
-        listen(function.stdout.take().unwrap(), said.clone());
-        listen(function.stderr.take().unwrap(), said.clone());
-        Self { emulator, s3, dynamo, runtime, function, said }
-    }
-
-    pub(crate) fn vault(&self, name: &str) -> TestVault {
-        TestVault::create(&self.emulator, EMAIL, name, EncryptionVersion::V3, VAULT_PASSWORD)
+        listen(process.stdout.take().unwrap(), said.clone());
+        listen(process.stderr.take().unwrap(), said.clone());
+        Self { runtime, process, said }
     }
 
     pub(crate) async fn send(&self, event: Value) -> Answer {
-        self.runtime.invoke(event, Duration::from_secs(60)).await
+        self.send_within(event, Duration::from_secs(60)).await
     }
 
     pub(crate) async fn send_within(&self, event: Value, budget: Duration) -> Answer {
@@ -100,7 +74,48 @@ impl Fixture {
     }
 
     pub(crate) fn is_up(&mut self) -> bool {
-        self.function.try_wait().unwrap().is_none()
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    /// As the machine under it would when it goes away.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+}
+
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        Self::with_env(&[]).await
+    }
+
+    /// An empty value takes a variable away.
+    pub(crate) async fn with_env(more: &[(&str, &str)]) -> Self {
+        let emulator = Arc::new(Emulator::start(Config::default()).await.unwrap());
+        emulator.create_account(Account::new(EMAIL, PASSWORD)).unwrap();
+        let s3 = MemoryS3::start().await;
+        s3.create_bucket(BUCKET);
+        let dynamo = MemoryDynamo::start().await;
+        dynamo.create_table(TABLE).await;
+        let function = Function::start(&environment(&emulator, &s3, &dynamo, more)).await;
+        Self { emulator, s3, dynamo, function }
+    }
+
+    /// One more instance, as Lambda starts it for an event that comes while the others are at work.
+    pub(crate) async fn another_function(&self) -> Function {
+        self.function_with(&[]).await
+    }
+
+    /// A function that is configured otherwise. An empty value takes a variable away.
+    pub(crate) async fn function_with(&self, more: &[(&str, &str)]) -> Function {
+        Function::start(&environment(&self.emulator, &self.s3, &self.dynamo, more)).await
+    }
+
+    pub(crate) fn vault(&self, name: &str) -> TestVault {
+        TestVault::create(&self.emulator, EMAIL, name, EncryptionVersion::V3, VAULT_PASSWORD)
+    }
+
+    pub(crate) async fn answer(&self, event: Value) -> Value {
+        self.function.answer(event).await
     }
 
     /// What a bucket has below a prefix, by the path behind it.
@@ -117,6 +132,34 @@ impl Fixture {
         assert!(objects == expected, "a content differs");
         assert!(self.s3.unfinished_uploads(bucket).is_empty());
     }
+}
+
+fn environment(
+    emulator: &Emulator,
+    s3: &MemoryS3,
+    dynamo: &MemoryDynamo,
+    more: &[(&str, &str)],
+) -> Vec<(String, String)> {
+    let service = emulator.api_url();
+    let own = [
+        ("AWS_LAMBDA_FUNCTION_NAME", "obsync"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", "stream"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "group"),
+        ("OBSYNC_API_URL", &service),
+        ("OBSIDIAN_EMAIL", EMAIL),
+        ("OBSIDIAN_PASSWORD", PASSWORD),
+        ("OBSIDIAN_VAULT_PASSWORD", VAULT_PASSWORD),
+        ("S3_BUCKET", BUCKET),
+        ("S3_PREFIX", "vaults/"),
+        ("STATE_TABLE_NAME", TABLE),
+    ];
+    let servers = s3.environment().into_iter().chain([dynamo.environment()]);
+    let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+    let all = own.iter().map(owned).chain(servers.map(|(name, value)| (name.to_owned(), value)));
+    let last: BTreeMap<String, String> = all.chain(more.iter().map(owned)).collect();
+    last.into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }
 
 fn listen(output: impl AsyncRead + Unpin + Send + 'static, said: Arc<Mutex<String>>) {

@@ -5,4 +5,5 @@
 
 mod events;
 mod fixture;
+mod moto;
 mod runtime;
