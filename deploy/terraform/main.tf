@@ -23,6 +23,7 @@ locals {
     OBSYNC_QUEUE_URL      = aws_sqs_queue.vaults.url
     OBSYNC_TOKEN_IN_TABLE = var.token_in_table ? "on" : "off"
     OBSYNC_STATE_TTL_DAYS = var.state_ttl_days == null ? "" : tostring(var.state_ttl_days)
+    OBSYNC_MAX_DELETE     = var.max_delete
     OBSYNC_DEVICE_NAME    = var.device_name
     LOG_LEVEL             = var.log_level
   }

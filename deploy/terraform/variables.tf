@@ -169,6 +169,17 @@ variable "state_ttl_days" {
   description = "Days after a mirror's last run until its state expires, 1 to 3650. Null for never."
 }
 
+variable "max_delete" {
+  type        = string
+  default     = ""
+  description = "The most files that a run may delete, as a number or with %. Empty for half of a mirror of over 100 files."
+
+  validation {
+    condition     = can(regex("^$|^[0-9]{1,9}$|^([0-9]{1,2}|100)%$", var.max_delete))
+    error_message = "Give a number, or a percentage from 0% to 100%."
+  }
+}
+
 variable "device_name" {
   type        = string
   default     = ""
