@@ -319,6 +319,25 @@ async fn lease_that_ran_out_is_taken_from_a_stalled_run() {
     assert!(last.token > new.token);
 }
 
+/// Regression: the file beside the database stayed locked, and the run after the next one could not get it.
+#[tokio::test]
+async fn lease_of_a_dropped_run_runs_out_and_leaves_nothing_behind() {
+    let dir = TempDir::new().unwrap();
+    let clock = Hand::at(1_000);
+    let path = dir.path().join("state.db");
+    let store = SqliteState::open_with(&path, clock.clone(), Duration::from_secs(5)).await.unwrap();
+    let ttl = Duration::from_secs(60);
+    store.lock(&mirror(), "dropped", ttl).await.unwrap();
+    assert!(matches!(store.lock(&mirror(), "next", ttl).await, Err(StateError::Held { .. })));
+    clock.set(61_001);
+    for n in 0..2 {
+        let (lease, _) = store.lock(&mirror(), "next", ttl).await.unwrap();
+        store.finish(lease, commit(0..1, n)).await.unwrap();
+    }
+    let (lease, _) = open(&path).await.lock(&mirror(), "another process", ttl).await.unwrap();
+    store.unlock(lease).await.unwrap();
+}
+
 #[tokio::test]
 async fn lease_of_a_store_that_is_gone_is_taken_at_once() {
     let dir = TempDir::new().unwrap();

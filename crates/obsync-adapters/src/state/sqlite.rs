@@ -175,9 +175,14 @@ impl Shared {
 
     /// One try to take the lease.
     fn lock(&self, mirror: &MirrorId, holder: &str, ttl: Duration, now: i64) -> Result<Locked, Fault> {
-        let guard = Guard::of(&self.path, mirror);
         self.write(|connection| {
             let row = rows::row_for_lease(connection, mirror)?;
+            if !row.runs(now) {
+                // What this store itself still has is of a run that was dropped, or has stalled. Nobody else could get
+                // it for as long as the process lives.
+                self.guards().retain(|(held, _), _| held != mirror);
+            }
+            let guard = Guard::of(&self.path, mirror);
             match guard.judge(&row, now) {
                 Verdict::Take => {
                     let token = rows::next_token(&row, now);

@@ -57,8 +57,7 @@ impl Guard {
 
     /// See the table above.
     pub(super) fn judge(&self, row: &Row, now: i64) -> Verdict {
-        let leased = row.holder.is_some();
-        let runs = leased && row.until > now;
+        let (leased, runs) = (row.holder.is_some(), row.runs(now));
         match self {
             Self::Taken(_) if runs && !row.guarded => Verdict::Held,
             Self::Taken(_) => Verdict::Take,

@@ -25,6 +25,13 @@ pub(super) struct Row {
     token: i64,
 }
 
+impl Row {
+    /// Whether somebody has the lease, and it has not run out.
+    pub(super) fn runs(&self, now: i64) -> bool {
+        self.holder.is_some() && self.until > now
+    }
+}
+
 /// The mirror's row, made where there is none.
 pub(super) fn row_for_lease(connection: &Connection, mirror: &MirrorId) -> Sql<Row> {
     let key = params![mirror.vault.as_str(), mirror.destination];
