@@ -23,7 +23,7 @@ use obsync_core::blob::BlobStore;
 use obsync_core::state::StateStore;
 
 pub mod blob;
-mod names;
+pub(crate) mod names;
 pub mod state;
 
 pub use blob::all as blob;

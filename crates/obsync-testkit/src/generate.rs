@@ -162,6 +162,13 @@ pub fn changes(seed: u64, model: &Model, count: usize) -> Vec<Change> {
     author.changes
 }
 
+/// Content that no compression and no misplaced chunk leaves alike.
+pub fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut content = vec![0; len];
+    Rng::with_seed(seed).fill(&mut content);
+    content
+}
+
 /// Someone who works on a vault.
 struct Author {
     rng: Rng,

@@ -5,6 +5,7 @@
 //! | [`memory`] | a destination and a state store in memory, with counters, open to tampering |
 //! | [`fault`] | wrappers that let any destination or state store fail, die or dawdle at a chosen call |
 //! | [`conformance`] | the suites that every destination and every state store has to pass |
+//! | [`scenario`] | what runs of the engine do on every pair of a destination and a state store |
 //! | `s3` | (feature `s3`) an S3 server in this process, with counters and faults, open to tampering |
 //! | [`vault`] | a device that writes into a vault at the emulator, with real encryption |
 //! | [`generate`] | vaults as people have them, and changes to them, from a seed |
@@ -24,6 +25,7 @@ pub mod keys;
 pub mod memory;
 #[cfg(feature = "s3")]
 pub mod s3;
+pub mod scenario;
 pub mod tree;
 pub mod vault;
 

@@ -11,14 +11,13 @@ use obsync_core::plan::Rules;
 use obsync_core::state::Entry;
 use obsync_core::stop::Stop;
 use obsync_proto::ContentHash;
-use obsync_proto::crypto::EncryptionVersion;
 use obsync_testkit::fault::{Fault, FaultPlan, FaultyBlobs, FaultyState, Moment};
 use obsync_testkit::memory::MemoryBlobs;
 
 use crate::fixture::Fixture;
 
 async fn vault_with_history(blobs: MemoryBlobs) -> Fixture {
-    let mut fixture = Fixture::with(EncryptionVersion::V3, blobs).await;
+    let mut fixture = Fixture::with(blobs).await;
     for (path, content) in [("stays.md", "1"), ("edited.md", "2"), ("moved.md", "3"), ("gone.md", "4"), ("kind", "5")] {
         fixture.vault.put(path, content, 1);
     }

@@ -7,6 +7,7 @@ use obsync_core::mirror::RunError;
 use obsync_core::remote::RemoteErrorKind;
 use obsync_emulator::{Fault, FaultRule, OverLimit, Place};
 use obsync_testkit::generate::Shape;
+use obsync_testkit::scenario::faults::survives;
 use obsync_testkit::tree::Tree;
 
 use crate::fixture::Fixture;
@@ -47,13 +48,7 @@ fn assert_no_wrong_byte(fixture: &Fixture) {
 #[tokio::test]
 async fn a_passing_fault_is_survived() {
     for (place, fault) in every_fault() {
-        let mut fixture = Fixture::new().await;
-        fixture.vault.fill(&Shape { folders: 2, ..Shape::notes(2, 12) });
-        fixture.emulator.faults().add(FaultRule::new(place.clone(), fault.clone()).after(1).times(1));
-        fixture.options.jobs = 2;
-        let report = tokio::time::timeout(Duration::from_secs(20), fixture.sync()).await.unwrap();
-        assert!(report.is_success(), "{place:?} {fault:?}: {report:?}");
-        fixture.assert_exact();
+        survives(Fixture::new().await.into_scenario(), place, fault).await;
     }
 }
 
@@ -73,27 +68,6 @@ async fn a_lasting_fault_ends_the_run_in_bounded_time_and_the_next_is_exact() {
     }
 }
 
-/// Promise 5 (never ahead), trap: a failed pull is never tried again.
-#[tokio::test]
-async fn a_file_that_failed_is_fetched_by_the_next_run() {
-    let mut fixture = Fixture::new().await;
-    fixture.vault.put("good.md", "good", 1);
-    let uid = fixture.vault.put("bad.md", "bad", 1);
-    let fault = fixture.emulator.faults().add(FaultRule::new(Place::PullOf(uid), Fault::FlipBit).always());
-    for _ in 0..2 {
-        let report = fixture.sync().await;
-        assert_eq!(report.failed.len(), 1);
-        assert_eq!(report.failed[0].path, "bad.md");
-        assert!(report.failed[0].error.contains("authentication tag"), "{report:?}");
-        assert_eq!(fixture.blobs.files().into_keys().collect::<Vec<_>>(), ["good.md"]);
-        fixture.vault.put("later.md", "later", 1);
-        fixture.vault.delete("later.md");
-    }
-    fixture.emulator.faults().remove(fault);
-    let report = fixture.sync_exact().await;
-    assert_eq!(report.downloaded, 1);
-}
-
 /// A file that was deleted between the listing and its pull is no failure.
 #[tokio::test]
 async fn a_file_deleted_in_between_is_no_failure() {
@@ -110,19 +84,6 @@ async fn a_file_deleted_in_between_is_no_failure() {
     let report = run.await.unwrap();
     assert!(report.is_success(), "{report:?}");
     fixture.assert_exact();
-}
-
-#[tokio::test]
-async fn a_version_that_the_service_lost_is_reported_until_there_is_a_newer_one() {
-    let mut fixture = Fixture::new().await;
-    let uid = fixture.vault.put("lost", "lost", 1);
-    fixture.emulator.faults().add(FaultRule::new(Place::PullOf(uid), Fault::Gone).always());
-    for _ in 0..2 {
-        let report = fixture.sync().await;
-        assert_eq!(report.failed.len(), 1, "{report:?}");
-    }
-    fixture.vault.put("lost", "written again", 2);
-    fixture.sync_exact().await;
 }
 
 #[tokio::test]

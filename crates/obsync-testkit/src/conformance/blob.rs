@@ -12,6 +12,7 @@ use obsync_core::blob::{BlobError, BlobErrorKind, BlobMeta, BlobStore, BlobWrite
 use obsync_proto::{ContentHash, VaultPath};
 
 use super::{BlobFixture, names, run_cases};
+use crate::generate::noise;
 use crate::keys::verified;
 
 const MIB: usize = 1024 * 1024;
@@ -647,13 +648,6 @@ fn path(text: &str) -> VaultPath {
 
 fn set<'a>(names: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     names.into_iter().map(str::to_owned).collect()
-}
-
-/// Content that no compression and no misplaced chunk leaves alike.
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut content = vec![0; len];
-    fastrand::Rng::with_seed(seed).fill(&mut content);
-    content
 }
 
 fn meta(content: &[u8]) -> BlobMeta {

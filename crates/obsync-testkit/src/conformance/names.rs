@@ -1,7 +1,7 @@
 //! Names that stores get wrong.
 
 /// Paths that every store takes.
-pub(super) const HARD: &[&str] = &[
+pub(crate) const HARD: &[&str] = &[
     "ភាសាខ្មែរ/កំណត់ត្រា.md",
     "ملاحظات/يوميات ٢٠٢٤.md",
     "中文/笔记（一）.md",

@@ -46,6 +46,22 @@ pub struct StateCounts {
     pub mirrors: u64,
 }
 
+impl StateCounts {
+    /// All calls.
+    pub fn requests(&self) -> u64 {
+        self.heads
+            + self.lookups
+            + self.scans
+            + self.locks
+            + self.renewals
+            + self.commits
+            + self.finishes
+            + self.unlocks
+            + self.resets
+            + self.mirrors
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     mirrors: HashMap<MirrorId, Mirror>,
