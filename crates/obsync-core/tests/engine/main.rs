@@ -10,6 +10,7 @@ mod crash;
 mod faults;
 mod fixture;
 mod hostile;
+mod transfer;
 mod verify;
 
 mod folder {

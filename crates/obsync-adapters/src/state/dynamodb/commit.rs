@@ -22,6 +22,10 @@ const FEW: u64 = 32;
 /// with its whole shard.
 const MANY: u64 = 64;
 
+/// The same at the end of a run, which may be in a hurry: a next generation takes as long as there are shards. The next
+/// run begins it.
+const MANY_AT_THE_END: u64 = 96;
+
 /// The largest that a shard may be, however few its entries; half of what a generation may begin with. (AWS: an item
 /// has at most 400 KB.)
 const LARGE: usize = 120 << 10;
@@ -136,7 +140,8 @@ impl DynamoState {
             Some(mut meta) => {
                 let changed = self.change(&mut session, &meta, lease, entries).await?;
                 meta.state.entries = (meta.state.entries + changed.added).saturating_sub(changed.removed);
-                if meta.state.entries > MANY * u64::from(meta.state.shards) || changed.largest > LARGE {
+                let many = if release { MANY_AT_THE_END } else { MANY };
+                if meta.state.entries > many * u64::from(meta.state.shards) || changed.largest > LARGE {
                     self.grow(&mut session, &meta, lease, &changed, &head, release).await?;
                 } else {
                     self.refresh(&session, &mut meta, lease).await?;
