@@ -267,7 +267,14 @@ resource "aws_iam_role_policy" "function" {
 data "aws_iam_policy_document" "function" {
   statement {
     sid       = "Objects"
-    actions   = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+    # s3:PutObjectTagging for copies too, whose tags are set anew, to none where none are configured.
+    actions = [
+      "s3:AbortMultipartUpload",
+      "s3:DeleteObject",
+      "s3:GetObject",
+      "s3:PutObject",
+      "s3:PutObjectTagging",
+    ]
     resources = local.objects
   }
 
@@ -314,16 +321,6 @@ data "aws_iam_policy_document" "function" {
     sid       = "Log"
     actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
     resources = ["${aws_cloudwatch_log_group.function.arn}:*"]
-  }
-
-  dynamic "statement" {
-    for_each = var.object_tags == "" ? [] : [var.object_tags]
-
-    content {
-      sid       = "Tags"
-      actions   = ["s3:PutObjectTagging"]
-      resources = local.objects
-    }
   }
 
   dynamic "statement" {

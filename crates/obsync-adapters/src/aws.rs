@@ -8,6 +8,12 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion};
 
+mod http;
+
+pub use http::http_client;
+
+use crate::tls::Roots;
+
 /// Times that a request is tried in all, with backoff between them. The SDK decides which faults may pass.
 const TRIES: u32 = 5;
 
@@ -31,7 +37,11 @@ pub async fn config() -> SdkConfig {
         .operation_attempt_timeout(TRY_TIMEOUT)
         .operation_timeout(TIMEOUT)
         .build();
+    // A server of the user's own may have a certificate that only the user's machines know.
+    let own_server = std::env::vars_os().any(|(name, _)| name.to_string_lossy().starts_with("AWS_ENDPOINT_URL"));
+    let roots = if own_server { Roots::MozillaAndMachine } else { Roots::Mozilla };
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client(roots))
         .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
         .timeout_config(timeouts);
     if let Ok(name) = AppName::new(NAME) {

@@ -5,13 +5,14 @@
 //! |---|---|
 //! | `remote` | [`remote`]: the service, over HTTP and WebSocket, and the account's token |
 //! | `local` | [`blob::local`]: a destination that is a folder |
+//! | `aws` | `aws`: what all AWS services are reached with; a part of each of their features |
 //! | `s3` | `blob::s3`: a destination that is a bucket |
 //! | `queue` | `queue`: AWS SQS |
 //! | `secrets` | `secrets`: AWS Secrets Manager |
 //! | `dynamodb` | `state::dynamodb`: state in a table of AWS DynamoDB |
 //! | `sqlite` | [`state::sqlite`]: state in a local database |
 
-#[cfg(any(feature = "s3", feature = "dynamodb", feature = "secrets", feature = "queue"))]
+#[cfg(feature = "aws")]
 pub mod aws;
 #[cfg(any(feature = "local", feature = "s3"))]
 pub mod blob;
@@ -23,3 +24,5 @@ pub mod remote;
 pub mod secrets;
 #[cfg(any(feature = "dynamodb", feature = "sqlite"))]
 pub mod state;
+#[cfg(any(feature = "aws", feature = "remote"))]
+pub mod tls;

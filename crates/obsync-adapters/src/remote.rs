@@ -6,7 +6,6 @@
 pub mod account;
 pub mod api;
 pub mod socket;
-mod tls;
 pub mod token;
 #[cfg(feature = "dynamodb")]
 pub mod token_table;

@@ -40,7 +40,7 @@ fn nth(n: u64) -> VaultPath {
 
 fn file(n: u64) -> Entry {
     let hash = ContentHash::of(&n.to_be_bytes());
-    let stamp = Stamp(format!("\"{}\"", &hash.to_string()[..32]).into());
+    let stamp = Stamp(hash.to_string()[..32].into());
     let mtime = 1_700_000_000_000 + i64::from_be_bytes(hash.0[..8].try_into().unwrap()) % 100_000_000_000;
     Entry::File(FileEntry { uid: Uid(n), hash, size: n % 50_000, mtime, ctime: mtime - 1_234_567, stamp })
 }

@@ -10,9 +10,11 @@ use crate::filter::Filter;
 use crate::item::{Item, ItemKind};
 use crate::mirror::RunError;
 use crate::state::{Entry, FileEntry, MirrorId, StateStore};
+use crate::stop::Stop;
 
-/// Destination files that are read at once to find out what they are.
-const DIGESTS_AT_ONCE: usize = 8;
+/// Destination files that are looked at at once to find out what they are: in a bucket, each is a request that takes some
+/// 20 ms.
+const DIGESTS_AT_ONCE: usize = 32;
 
 /// What a plan is made of.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub struct Survey {
     pub corrections: Vec<(VaultPath, Option<Entry>, Option<Entry>)>,
     /// Files that the state believes in, where all of it was read.
     pub files: Option<u64>,
+    /// The time to stop came before everything was looked at: nothing but the corrections is of use.
+    pub cut_short: bool,
 }
 
 impl Survey {
@@ -64,7 +68,8 @@ impl Survey {
     }
 
     /// For the whole vault, believing nothing: every entry must be confirmed by the destination, and what the
-    /// destination has of the vault without an entry is taken over.
+    /// destination has of the vault without an entry is taken over. `None` where the time to stop came before anything
+    /// was found out.
     ///
     /// # Errors
     /// Of the state store and the destination.
@@ -74,30 +79,44 @@ impl Survey {
         mirror: &MirrorId,
         blobs: &dyn BlobStore,
         filter: &Filter,
-    ) -> Result<Self, RunError> {
-        let mut survey = Self { items, ..Self::default() };
+        stop: &Stop,
+    ) -> Result<Option<Self>, RunError> {
+        let mut survey = Self { items, files: Some(0), ..Self::default() };
+        let Some(suspects) = stop.or(survey.compare(state, mirror, blobs, filter)).await.transpose()? else {
+            return Ok(None);
+        };
+        survey.examine(suspects, blobs, filter, stop).await?;
+        Ok(Some(survey))
+    }
+
+    /// Holds the entries against a listing of the destination; gives the files that have to be looked at.
+    async fn compare(
+        &mut self,
+        state: &dyn StateStore,
+        mirror: &MirrorId,
+        blobs: &dyn BlobStore,
+        filter: &Filter,
+    ) -> Result<Vec<(VaultPath, Option<FileEntry>)>, RunError> {
         let mut found = found(blobs).await?;
         let mut suspects = Vec::new();
         let mut entries = state.scan(mirror);
-        survey.files = Some(0);
         while let Some((path, entry)) = entries.try_next().await? {
-            survey.count(&entry);
+            self.count(&entry);
             match (entry, found.remove(&path)) {
                 (Entry::File(file), Some(ListedKind::File { stamp, .. })) if stamp == file.stamp => {
-                    survey.weigh(path, Entry::File(file), filter);
+                    self.weigh(path, Entry::File(file), filter);
                 }
                 (Entry::File(file), Some(ListedKind::File { .. })) => suspects.push((path, Some(file))),
-                (Entry::Folder, Some(ListedKind::Folder)) => survey.weigh(path, Entry::Folder, filter),
-                (Entry::Folder, None) if !blobs.keeps_folders() => survey.weigh(path, Entry::Folder, filter),
+                (Entry::Folder, Some(ListedKind::Folder)) => self.weigh(path, Entry::Folder, filter),
+                (Entry::Folder, None) if !blobs.keeps_folders() => self.weigh(path, Entry::Folder, filter),
                 (entry, other) => {
                     found.extend(other.map(|kind| (path.clone(), kind)));
-                    survey.corrections.push((path, Some(entry), None));
+                    self.corrections.push((path, Some(entry), None));
                 }
             }
         }
-        survey.add_unknown(found, filter, &mut suspects);
-        survey.examine(suspects, blobs, filter).await?;
-        Ok(survey)
+        self.add_unknown(found, filter, &mut suspects);
+        Ok(suspects)
     }
 
     /// Files that there are once the corrections are noted.
@@ -138,12 +157,13 @@ impl Survey {
         }
     }
 
-    /// Finds out what the suspect files are.
+    /// Finds out what the suspect files are, as far as the time allows.
     async fn examine(
         &mut self,
         suspects: Vec<(VaultPath, Option<FileEntry>)>,
         blobs: &dyn BlobStore,
         filter: &Filter,
+        stop: &Stop,
     ) -> Result<(), RunError> {
         let suspects: Vec<_> = suspects
             .into_iter()
@@ -152,7 +172,12 @@ impl Survey {
         let mut recognised = futures_util::stream::iter(suspects)
             .map(async |(origin, path, believed)| (recognise(blobs, &path, origin).await, path, believed))
             .buffer_unordered(DIGESTS_AT_ONCE);
-        while let Some((is, path, believed)) = recognised.next().await {
+        loop {
+            let Some(next) = stop.or(recognised.next()).await else {
+                self.cut_short = true;
+                return Ok(());
+            };
+            let Some((is, path, believed)) = next else { return Ok(()) };
             let is = match is {
                 Err(error) if error.kind == BlobErrorKind::Unusable => return Err(error.into()),
                 // A file that cannot be read proves nothing.
@@ -170,7 +195,6 @@ impl Survey {
                 self.weigh(path, entry, filter);
             }
         }
-        Ok(())
     }
 
     /// Where the file at `path` may come from.

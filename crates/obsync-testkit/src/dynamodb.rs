@@ -19,6 +19,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
+use obsync_adapters::aws::http_client;
+use obsync_adapters::tls::Roots;
+
 use crate::lock;
 
 /// The partition key of the tables that are made here.
@@ -231,6 +234,7 @@ pub async fn create_table(client: &Client, name: &str) {
 
 async fn config(address: SocketAddr) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client(Roots::Mozilla))
         .region(Region::new("eu-central-1"))
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
         .endpoint_url(format!("http://{address}"))

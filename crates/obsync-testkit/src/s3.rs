@@ -30,6 +30,9 @@ use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use obsync_adapters::aws::http_client;
+use obsync_adapters::tls::Roots;
+
 use crate::lock;
 
 mod backend;
@@ -131,6 +134,7 @@ impl MemoryS3 {
         let pause = Duration::from_millis(5);
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
+            .http_client(http_client(Roots::Mozilla))
             .region(Region::new("us-east-1"))
             .endpoint_url(self.endpoint())
             .credentials_provider(SharedCredentialsProvider::new(credentials))

@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use obsync_core::plan::MaxDelete;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::command;
 use crate::failure::{Exit, Failure};
+use crate::log;
 use crate::settings::Settings;
 use crate::text::say;
 
@@ -226,10 +229,8 @@ impl Cli {
 
 /// The log goes to standard error, as `LOG_LEVEL` asks for (`warn`, or `obsync_core=debug,warn`).
 fn start_log() {
-    let level = std::env::var("LOG_LEVEL").unwrap_or_default();
-    let filter =
-        EnvFilter::try_new(if level.is_empty() { "warn" } else { &level }).unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(log.with_filter(log::filter("warn"))).init();
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {

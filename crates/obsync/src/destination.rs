@@ -41,6 +41,8 @@ impl Template {
         if text.is_empty() {
             return Err(Failure::usage("--to is empty", "give a folder, or s3://BUCKET/PREFIX"));
         }
+        // Of what may be in it, only the names are missing yet.
+        Place::parse(text)?;
         let named = text.contains("{vault}") || text.contains("{id}");
         Ok(Self(if several && !named { format!("{}/{{vault}}", text.trim_end_matches('/')) } else { text.to_owned() }))
     }
@@ -160,7 +162,9 @@ mod tests {
         assert_eq!(fill("/m/{id}", true, "../x").unwrap(), PathBuf::from("/m/id1"));
         assert_eq!(fill("s3://b", false, "x").unwrap(), PathBuf::from("s3:b:"));
         assert_eq!(fill("s3://b/p/", true, "x y").unwrap(), PathBuf::from("s3:b:p/x y/"));
-        assert!(fill("s3:///p", false, "x").is_err());
+        for none in ["s3://", "s3:///p"] {
+            assert!(Template::parse(none, true).is_err() && Template::parse(none, false).is_err(), "{none}");
+        }
     }
 
     #[test]

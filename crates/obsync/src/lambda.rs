@@ -18,12 +18,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use tracing::Instrument;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 pub use envelope::Envelope;
 pub use handler::{Handler, Invocation};
-pub use request::{Action, Request, SyncType};
+pub use request::{Action, Refused, Request, SyncType};
 pub use response::Response;
+
+use crate::log;
 
 /// Serves events for as long as Lambda sends them.
 ///
@@ -57,15 +61,11 @@ fn deadline(unix_ms: u64) -> tokio::time::Instant {
 
 /// The log goes to CloudWatch as JSON, one object a line, with the request's id in each.
 pub fn start_log() {
-    let level = std::env::var("LOG_LEVEL").unwrap_or_default();
-    let filter =
-        EnvFilter::try_new(if level.is_empty() { "info" } else { &level }).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(true)
         .with_span_list(false)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+        .with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(log.with_filter(log::filter("info"))).init();
 }

@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line's grammar and its `main` |
 //! | `command` | one file for each command |
 //! | [`lambda`] | the Lambda function |
+//! | `log` | what is logged |
 //! | [`settings`] | what the environment and the configuration file say |
 //! | [`cloud`] | AWS |
 //! | [`failure`] | exit codes, and the one place where errors get their advice |
@@ -19,6 +20,7 @@ mod command;
 pub mod destination;
 pub mod failure;
 pub mod lambda;
+mod log;
 pub mod memory;
 pub mod progress;
 mod prompt;

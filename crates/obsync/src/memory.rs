@@ -37,6 +37,20 @@ impl Location {
         }
     }
 
+    /// Opens a store that is there.
+    ///
+    /// # Errors
+    /// [`Failure`] where it is not, or cannot be used.
+    pub async fn open_existing(&self, cloud: &Cloud) -> Result<Arc<dyn StateStore>, Failure> {
+        match self {
+            Self::Sqlite(path) if !path.exists() => Err(Failure::usage(
+                format!("{} is not there", path.display()),
+                "give a state that an earlier run has written",
+            )),
+            _ => self.open(cloud).await,
+        }
+    }
+
     /// Opens the store; it is made where there is none.
     ///
     /// # Errors

@@ -136,7 +136,7 @@ impl Account {
         Ok(current.insert(token).clone())
     }
 
-    /// A token in place of one that the service refused: another task's, or that of a sign-in.
+    /// A token in place of one that the service refused: another task's or process's, or that of a sign-in.
     ///
     /// # Errors
     /// [`AccountError::TokenRefused`] where there is nothing to sign in with; others of the sign-in.
@@ -147,7 +147,15 @@ impl Account {
             _ if self.credentials.is_none() => Err(AccountError::TokenRefused("no longer signed in".into())),
             _ => {
                 *current = None;
-                let token = self.sign_in_and_keep().await?;
+                let email = self.credentials.as_ref().map(|c| c.email.as_str());
+                let kept = self.tokens.load().await.unwrap_or_default();
+                // Another process may have signed in meanwhile; one code for all of them would not do.
+                let newer =
+                    kept.filter(|kept| kept.serves(email) && kept.token.expose_secret() != refused.expose_secret());
+                let token = match newer {
+                    Some(newer) => newer.token,
+                    None => self.sign_in_and_keep().await?,
+                };
                 Ok(current.insert(token).clone())
             }
         }

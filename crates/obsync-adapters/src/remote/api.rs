@@ -10,7 +10,7 @@ use obsync_proto::wire::limits;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 
-use super::tls;
+use crate::tls::{self, Roots};
 
 /// How the API is reached.
 #[derive(Debug, Clone)]
@@ -126,7 +126,7 @@ impl Api {
             .filter(|value| !value.is_empty())
             .ok_or_else(|| InvalidApiConfig::UserAgent(config.user_agent.clone()))?;
         let client = Client::builder()
-            .tls_backend_preconfigured((*tls::config()).clone())
+            .tls_backend_preconfigured((*tls::config(Roots::Mozilla)).clone())
             .https_only(base.scheme() == "https")
             .user_agent(user_agent)
             .connect_timeout(config.connect_timeout)

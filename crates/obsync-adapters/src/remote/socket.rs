@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use super::tls;
+use crate::tls::{self, Roots};
 
 mod metered;
 
@@ -99,7 +99,7 @@ impl SocketRemote {
             return Ok(Transport::Plain(tcp));
         }
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| no_host())?;
-        let tls = TlsConnector::from(tls::config())
+        let tls = TlsConnector::from(tls::config(Roots::Mozilla))
             .connect(name, tcp)
             .await
             .map_err(|e| unreachable_because(format!("no TLS with {host}: {e}")))?;

@@ -38,7 +38,8 @@ impl TableTokens {
 impl TokenStore for TableTokens {
     async fn load(&self) -> Result<Option<StoredToken>, TokenStoreError> {
         let key = AttributeValue::S(KEY.to_owned());
-        let answer = self.client.get_item().table_name(&self.table).key("vault_id", key).send().await;
+        let answer = self.client.get_item().table_name(&self.table).key("vault_id", key);
+        let answer = answer.consistent_read(true).send().await;
         let Some(item) = answer.map_err(|e| self.failed(&e))?.item else { return Ok(None) };
         let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned();
         Ok(text("token").map(|token| StoredToken { email: text("email"), token: token.into() }))

@@ -17,6 +17,7 @@ use obsync_proto::wire::limits::MAX_PIECE;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::lease::LeaseGate;
 use super::{Mirror, Options, RunError};
@@ -69,6 +70,8 @@ pub(super) struct Pool {
     pub(super) drain: CancellationToken,
     /// Cancelled: give up what is in flight.
     pub(super) cut: CancellationToken,
+    /// Cancelled when nobody takes note of anything any more: what is being published then is cut off, too.
+    pub(super) leave: CancellationToken,
 }
 
 struct Job {
@@ -135,18 +138,20 @@ impl Pool {
             memory_size,
             drain: CancellationToken::new(),
             cut: CancellationToken::new(),
+            leave: CancellationToken::new(),
         });
         let mut connection = connection;
         for _ in 0..workers {
             let worker = Worker { pool: pool.clone(), outcomes: outcomes.clone() };
             let connection = connection.take();
-            tokio::spawn(async move {
+            let work = async move {
                 tokio::select! {
                     biased;
                     () = worker.pool.cut.cancelled() => {}
                     () = worker.work(connection) => {}
                 }
-            });
+            };
+            tokio::spawn(work.in_current_span());
         }
         drop(outcomes);
         pool
@@ -307,7 +312,7 @@ impl Worker {
     fn start_upload(&self, fetch: Fetch, memory: OwnedSemaphorePermit, room: usize) -> mpsc::Sender<Part> {
         let (sender, parts) = mpsc::channel(room);
         let worker = self.clone();
-        tokio::spawn(async move {
+        let upload = async move {
             let written = worker.write(&fetch, parts).await;
             drop(memory);
             match written {
@@ -319,7 +324,8 @@ impl Worker {
                 }
                 Err(error) => worker.tell(Outcome::Fatal(error)),
             }
-        });
+        };
+        tokio::spawn(upload.in_current_span());
         sender
     }
 
@@ -327,14 +333,15 @@ impl Worker {
     async fn write(&self, fetch: &Fetch, mut parts: mpsc::Receiver<Part>) -> Result<Option<FileEntry>, RunError> {
         let meta = fetch.file.meta();
         let mut writer = self.pool.mirror.blobs.writer(&fetch.path, &meta).await?;
-        // Once the file is complete it is not cut off any more: a publication that nobody waits for could come after
-        // that of the next run.
+        // Once the file is complete it is not cut off any more, as long as the run is there to take note of it. After
+        // that, a publication could come after that of the next run.
         while let Some(part) = self.pool.cut.run_until_cancelled(parts.recv()).await.flatten() {
             let result: Result<(), BlobError> = match part {
                 Part::Chunk(chunk) => writer.write(chunk).await,
                 Part::End(verified) => {
                     self.pool.gate.check()?;
-                    let stamp = writer.commit(verified).await?;
+                    let published = self.pool.leave.run_until_cancelled(writer.commit(verified)).await;
+                    let Some(stamp) = published.transpose()? else { return Ok(None) };
                     let (hash, size) = (verified.hash(), verified.size());
                     let (uid, mtime, ctime) = (fetch.uid, meta.mtime, meta.ctime);
                     return Ok(Some(FileEntry { uid, hash, size, mtime, ctime, stamp }));

@@ -58,7 +58,7 @@ impl Journal {
     /// Records that a run is about to change the destination. Were the process to die then, the next run would find the
     /// head unfinished, and would believe no entry that the destination does not confirm.
     pub(super) async fn begin(&mut self, mirror: &Mirror, lease: &Lease) -> Result<(), RunError> {
-        if self.head.unfinished && self.waiting.is_empty() { Ok(()) } else { self.record(mirror, lease).await }
+        self.record(mirror, lease).await
     }
 
     /// When the next commit is due.

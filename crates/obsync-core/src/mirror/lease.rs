@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::state::{Lease, StateError, StateStore};
 
@@ -41,7 +42,7 @@ impl LeaseKeeper {
     /// `since` is a moment before the lease was taken.
     pub(crate) fn start(state: Arc<dyn StateStore>, lease: Lease, since: Instant) -> Self {
         let gate = LeaseGate(Arc::new(Mutex::new(since + lease.ttl)));
-        let task = tokio::spawn(renew(state, lease, gate.clone()));
+        let task = tokio::spawn(renew(state, lease, gate.clone()).in_current_span());
         Self { gate, task }
     }
 

@@ -61,7 +61,8 @@ async fn rehearse(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut 
         return Ok(());
     };
     let refused = refuse(mirror, options, scope, &mut listing).await?;
-    let Some(survey) = stop.or(survey(mirror, options, scope, listing.items)).await.transpose()? else {
+    let survey = survey(mirror, options, stop, scope, listing.items).await?;
+    let Some(survey) = survey.filter(|survey| !survey.cut_short) else {
         report.incomplete = true;
         return Ok(());
     };
@@ -172,19 +173,21 @@ async fn list(
     Ok(Some((listing, connection)))
 }
 
+/// `None`: the time to stop came first.
 async fn survey(
     mirror: &Mirror,
     options: &Options,
+    stop: &Stop,
     scope: Scope,
     items: HashMap<VaultPath, Item>,
-) -> Result<Survey, RunError> {
+) -> Result<Option<Survey>, RunError> {
     let (state, id, filter) = (mirror.state.as_ref(), mirror.id(), &options.rules.filter);
     if scope.compares_destination {
-        Survey::of_vault_and_destination(items, state, &id, mirror.blobs.as_ref(), filter).await
+        Survey::of_vault_and_destination(items, state, &id, mirror.blobs.as_ref(), filter, stop).await
     } else if scope.is_whole_vault() {
-        Survey::of_vault(items, state, &id, filter).await
+        stop.or(Survey::of_vault(items, state, &id, filter)).await.transpose()
     } else {
-        Survey::of_changes(items, state, &id).await
+        stop.or(Survey::of_changes(items, state, &id)).await.transpose()
     }
 }
 
@@ -348,17 +351,21 @@ impl Run<'_> {
         connection: Box<dyn Connection>,
         cursor: Cursor,
     ) -> Result<Vec<Fetch>, RunError> {
-        let surveying = survey(self.mirror, self.options, scope, items);
-        let Some(survey) = self.stop.or(surveying).await.transpose()? else {
+        let Some(survey) = survey(self.mirror, self.options, self.stop, scope, items).await? else {
             self.report.incomplete = true;
             return Ok(Vec::new());
         };
-        let Survey { items, mut known, corrections, files } = survey;
+        let Survey { items, mut known, corrections, files, cut_short } = survey;
         if let Some(files) = files {
             self.journal.set_files(files);
         }
         for (path, was, is) in corrections {
             self.journal.note(path, was.as_ref(), is);
+        }
+        if cut_short {
+            // What was found out is recorded, and the next run looks at the rest.
+            (self.report.incomplete, self.unsettled) = (true, true);
+            return Ok(Vec::new());
         }
         let mut plan = plan(items, &known, self.journal.files(), &self.options.rules);
         if self.held {
@@ -522,7 +529,7 @@ impl Run<'_> {
         let pool =
             Pool::start(self.mirror, self.options, self.gate.clone(), fetches, Some(connection), cursor, outcomes);
         // Also where this run is dropped: whatever the pool did then, nobody would take note of.
-        let end = (pool.drain.clone().drop_guard(), pool.cut.clone().drop_guard());
+        let end = [&pool.drain, &pool.cut, &pool.leave].map(|token| token.clone().drop_guard());
         let result = self.follow(&pool, received, known).await;
         drop(end);
         let followed = result?;

@@ -1,10 +1,14 @@
 //! Leases that are taken away, and state that is lost in part.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use obsync_core::mirror::{Options, RunError};
 use obsync_core::state::{StateError, StateStore};
+use obsync_core::stop::Stop;
+use obsync_testkit::fault::{FaultPlan, FaultyBlobs};
 use obsync_testkit::generate::Shape;
+use tokio::time::Instant;
 
 use crate::fixture::Fixture;
 
@@ -46,4 +50,33 @@ async fn a_run_that_loses_its_lease_stops() {
     assert_eq!(fixture.state.entries_of(&id), recorded, "it recorded something after the loss");
     fixture.state.unlock(thief).await.unwrap();
     fixture.sync_exact().await;
+}
+
+/// Promises 4 and 12: a comparison that no run has the time to finish is gone on with by the next.
+#[tokio::test]
+async fn a_comparison_out_of_time_is_gone_on_with() {
+    let mut fixture = Fixture::new().await;
+    fixture.vault.fill(&Shape::notes(16, 300));
+    fixture.sync_exact().await;
+    fixture.pulls();
+    fixture.state.lose_everything();
+    // Each look takes 100 ms, and 32 are taken at once: a second in all.
+    let plan = FaultPlan::new();
+    plan.delay(Duration::from_millis(100));
+    let mut runs = 0;
+    loop {
+        let blobs = FaultyBlobs::new(Arc::new(fixture.blobs.clone()), plan.clone());
+        let mirror = fixture.mirror_on(Arc::new(blobs), Arc::new(fixture.state.clone()));
+        let stop = Stop { deadline: Some(Instant::now() + Duration::from_millis(600)), ..Stop::default() };
+        let report = mirror.sync(&fixture.options, &stop).await;
+        assert!(report.error.is_none(), "{report:?}");
+        runs += 1;
+        if !report.incomplete {
+            break;
+        }
+        assert!(runs < 20, "no run gets any further");
+    }
+    assert!(runs > 1, "the deadline came too late for the test to mean anything");
+    fixture.assert_exact();
+    assert_eq!(fixture.pulls(), 0);
 }

@@ -22,7 +22,16 @@ pub(crate) async fn run(file: &Path) -> Result<Exit, Failure> {
         .await
         .map_err(|e| Failure::new(Exit::Partly, e.to_string(), "Lambda would send this event again"))?;
     say(&answer);
-    Ok(if answer.get("success") == Some(&Value::Bool(false)) { Exit::Partly } else { Exit::Done })
+    Ok(if is_done(&answer) { Exit::Done } else { Exit::Partly })
+}
+
+/// Whether an answer, in whatever form its sender expects it, says that everything is done.
+fn is_done(answer: &Value) -> bool {
+    let failed_items = answer.get("batchItemFailures").and_then(Value::as_array).is_some_and(|items| !items.is_empty());
+    let body: Option<Value> = answer.get("body").and_then(|body| serde_json::from_str(body.as_str()?).ok());
+    let answer = body.as_ref().unwrap_or(answer);
+    let is_incomplete = answer["metadata"]["incomplete"] == "true";
+    !failed_items && answer.get("success") != Some(&Value::Bool(false)) && !is_incomplete
 }
 
 fn read(file: &Path) -> Result<Value, Failure> {

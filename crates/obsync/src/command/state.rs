@@ -26,16 +26,20 @@ struct Title {
 const FORM: u32 = 1;
 
 pub(crate) async fn run(settings: &Settings, command: &State) -> Result<Exit, Failure> {
-    let open = async |location: Option<&str>| Location::parse(location, &settings.home)?.open(&settings.cloud).await;
+    let location = |text: Option<&str>| Location::parse(text, &settings.home);
+    let cloud = &settings.cloud;
     match command {
-        State::Export { file, state } => write(&open(state.location.as_deref()).await?, file).await,
-        State::Import { file, state } => read(open(state.location.as_deref()).await?, file).await,
+        State::Export { file, state } => {
+            write(&location(state.location.as_deref())?.open_existing(cloud).await?, file).await
+        }
+        State::Import { file, state } => read(location(state.location.as_deref())?.open(cloud).await?, file).await,
         State::Migrate { from, to } if from == to => Err(Failure::usage(
             format!("{from} is both where the state comes from and where it goes"),
             "give two different stores",
         )),
         State::Migrate { from, to } => {
-            let (from, to) = (open(Some(from)).await?, open(Some(to)).await?);
+            let from = location(Some(from))?.open_existing(cloud).await?;
+            let to = location(Some(to))?.open(cloud).await?;
             let mut import = Import::new(to, options());
             for (id, _) in from.mirrors().await? {
                 export(&from, &id, &options(), async |part| import.take(part).await).await?;

@@ -7,8 +7,8 @@
 //! | SQS | no failed items | each record whose event failed outright, or ran out of time, is a failed item: SQS sends it again |
 //! | EventBridge | the documented JSON | an event that failed outright is a failed invocation: Lambda sends it again |
 //!
-//! "Outright" is: not one vault synced, not one file written ([`Response::failed_outright`]). What was done in part is
-//! not sent again by itself: it is reported, and the next event goes on.
+//! "Outright" is: no run over any vault came to its end ([`Response::failed_outright`]). What was done in part is not
+//! sent again by itself: it is reported, and the next event goes on.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};

@@ -170,7 +170,7 @@ fn wanted(vaults: Vec<Vault>, only: Option<&VaultId>, sum: &mut Sum) -> Vec<Vaul
     let mut wanted: Vec<Vault> =
         vaults.into_iter().filter(|vault| only.is_none_or(|only| *only == vault.row.id)).collect();
     if let (Some(only), true) = (only, wanted.is_empty()) {
-        sum.errors.push(format!("vault {only}: there is no such vault in this account"));
+        sum.errors.push(no_such_vault(only));
     }
     wanted.retain(|vault| {
         let twins = &names[&vault.row.name];
@@ -186,6 +186,10 @@ fn wanted(vaults: Vec<Vault>, only: Option<&VaultId>, sum: &mut Sum) -> Vec<Vaul
         twins.len() == 1
     });
     wanted
+}
+
+fn no_such_vault(id: &VaultId) -> String {
+    format!("vault {id}: there is no such vault in this account")
 }
 
 /// Stops in time to record what was done and to answer: a fifth of what is left, but at least half a second and at
@@ -232,6 +236,9 @@ async fn dispatch(ready: &Ready, vaults: &[Vault], request: &Request) -> Respons
     };
     let vaults: Vec<&Vault> =
         vaults.iter().filter(|vault| request.vault.as_ref().is_none_or(|only| *only == vault.row.id)).collect();
+    if let (Some(only), true) = (&request.vault, vaults.is_empty()) {
+        return Response::refused("Dispatched 0 vaults", vec![no_such_vault(only)]);
+    }
     let messages: Vec<String> = vaults.iter().map(|vault| message(vault)).collect();
     let sent = queue.send(&messages).await;
     let failed = vaults.iter().zip(sent).filter_map(|(vault, sent)| Some((vault, sent.err()?)));

@@ -29,6 +29,10 @@ pub struct Response {
     /// Time ran out; a further event goes on.
     #[serde(skip)]
     pub incomplete: bool,
+    /// At least one vault's run came to its end: what it could not mirror it has noted, and another try at once would
+    /// find the same.
+    #[serde(skip)]
+    pub went_through: bool,
     /// Bytes of content fetched.
     #[serde(skip)]
     pub bytes: u64,
@@ -45,7 +49,7 @@ impl Response {
 
     /// Nothing at all came of it, so that a sender who tries again should.
     pub fn failed_outright(&self) -> bool {
-        !self.success && self.vaults_synced.is_empty() && self.files_count == 0
+        !self.success && !self.went_through
     }
 }
 
@@ -61,6 +65,7 @@ pub(super) struct Sum {
     pub(super) failed: u64,
     pub(super) bytes: u64,
     pub(super) incomplete: bool,
+    pub(super) went_through: bool,
     pub(super) lag: Option<Duration>,
 }
 
@@ -73,6 +78,7 @@ impl Sum {
         self.failed += report.failed.len() as u64;
         self.bytes += report.bytes;
         self.incomplete |= report.incomplete;
+        self.went_through |= report.error.is_none();
         if report.is_success() {
             self.synced.push(vault.clone());
         }
@@ -108,6 +114,7 @@ impl Sum {
             errors: self.errors,
             metadata,
             incomplete: self.incomplete,
+            went_through: self.went_through,
             bytes: self.bytes,
             lag: self.lag,
         }

@@ -9,7 +9,7 @@ use obsync_testkit::s3::MemoryS3;
 use obsync_testkit::tree::{Tree, assert_same_tree};
 use serde_json::{Value, json};
 
-use crate::fixture::{Ended, Fixture, end, end_with_input};
+use crate::fixture::{Ended, Fixture, PASSWORD, VAULT_PASSWORD, end, end_with_input};
 
 const BUCKET: &str = "notes";
 const TABLE: &str = "state";
@@ -119,6 +119,10 @@ async fn what_cannot_be_reached_is_named() {
     cloud.run(&sync("s3://nowhere/x", "dynamodb:state")).await.assert_refused(6, &["s3://nowhere/x/", "NoSuchBucket"]);
     cloud.run(&sync("s3://notes", "dynamodb:none")).await.assert_refused(6, &["dynamodb:none"]);
     cloud.run(&sync("s3://", "dynamodb:state")).await.assert_refused(2, &["s3://BUCKET/PREFIX"]);
+    cloud.run(&["sync", "--all", "--to", "s3://"]).await.assert_refused(2, &["s3://BUCKET/PREFIX"]);
+    let nowhere = format!("sqlite:{}", cloud.path("nowhere.db"));
+    cloud.run(&["state", "export", "--state", &nowhere]).await.assert_refused(2, &["nowhere.db is not there"]);
+    cloud.run(&["state", "migrate", &nowhere, "dynamodb:state"]).await.assert_refused(2, &["nowhere.db is not there"]);
     for url in ["", "localhost:4566", "http://", "ftp://host", "http://a b"] {
         let mut odd = cloud.command(&sync("s3://notes", "dynamodb:state"));
         odd.env("AWS_ENDPOINT_URL_S3", url);
@@ -209,6 +213,27 @@ async fn a_damaged_export_is_refused_and_the_next_run_compares_everything() {
     assert_same_tree(&vault.tree(), &Tree::read(name_of(&dest)));
 }
 
+/// Promise 11, where notes and the token go through Amazon's own library.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_said_of_what_goes_to_aws() {
+    const NOTE: &str = "the content of a note, which is nobody's business";
+    let cloud = Cloud::new().await;
+    cloud.fixture.vault("V", EncryptionVersion::V3).put("a.md", NOTE, 1);
+    let file = cloud.path("event.json");
+    std::fs::write(&file, json!({"action": "sync"}).to_string()).unwrap();
+    let mut command = cloud.command(&["invoke", &file]);
+    command.env("LOG_LEVEL", "trace");
+    let said = end(command).await;
+    assert_eq!(said.exit, Some(0), "{said:?}");
+    let item = cloud.dynamo.items(TABLE).await.remove("obsync#token").unwrap();
+    let token = item["token"].as_s().unwrap().clone();
+    let [_, (_, aws_secret), ..] = cloud.s3.environment();
+    for secret in [NOTE, PASSWORD, VAULT_PASSWORD, &token, &aws_secret] {
+        assert!(!said.stderr.contains(secret) && !said.stdout.contains(secret), "said {secret:?}");
+    }
+    assert!(said.stderr.contains("TRACE") && said.stderr.contains("aws_"), "the log was not talkative");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn invoke_answers_as_the_function_does() {
     let cloud = Cloud::new().await;
@@ -231,6 +256,16 @@ async fn invoke_answers_as_the_function_does() {
         let ended = end_with_input(cloud.command(&["invoke", "-"]), event).await;
         assert_eq!(ended.exit, Some(exit), "{ended:?}");
         assert!(format!("{}{}", ended.stdout, ended.stderr).contains(said), "{ended:?}");
+    }
+    let record = json!({"messageId": "1", "body": "{}"});
+    let envelopes = [
+        json!({"requestContext": {}, "body": "{\"action\":\"x\"}"}),
+        json!({"Records": [{"messageId": "1", "body": "{\"action\":\"sync\",\"vault_id\":\"none\"}"}]}),
+        json!({"Records": [record]}),
+    ];
+    for envelope in envelopes {
+        let ended = end_with_input(cloud.command(&["invoke", "-"]), &envelope.to_string()).await;
+        assert_eq!(ended.exit, Some(1), "{envelope}: {ended:?}");
     }
     cloud.run(&["invoke", "/nowhere.json"]).await.assert_refused(2, &["/nowhere.json"]);
 }

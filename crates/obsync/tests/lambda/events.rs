@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use obsync_emulator::{Fault, FaultRule, Place};
 use obsync_proto::crypto::EncryptionVersion;
 use obsync_testkit::generate::Shape;
 use obsync_testkit::vault::TestVault;
@@ -71,6 +72,64 @@ async fn the_token_outlives_the_instance_unless_that_is_switched_off() {
         assert_eq!(forgetful.answer(sync()).await["success"], true);
     }
     assert_eq!(sign_ins(), 3, "once for the instance");
+}
+
+/// Sign-in codes serve once: of several instances whose token has ended, one signs in.
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_share_the_token_that_one_of_them_has_renewed() {
+    let fixture = Fixture::new().await;
+    fixture.vault("V").put("a.md", "a", 1);
+    let other = fixture.another_function().await;
+    for function in [&fixture.function, &other] {
+        assert_eq!(function.answer(sync()).await["success"], true);
+    }
+    fixture.emulator.expire_tokens().unwrap();
+    for function in [&fixture.function, &other] {
+        assert_eq!(function.answer(sync()).await["success"], true);
+    }
+    assert_eq!(fixture.emulator.counters().get().sign_ins, 2, "the first ever, and one for both");
+}
+
+/// A path that can never be mirrored is reported by every event, and no reason to send one again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_try_would_not_mend_is_not_sent_again() {
+    let fixture = Fixture::new().await;
+    let mut vault = fixture.vault("V");
+    let long = format!("{}/a.md", ["x".repeat(250).as_str(); 5].join("/"));
+    vault.put(&long, "too long for a key", 1);
+    vault.put("a.md", "a", 1);
+    let record = json!({"messageId": "1", "body": sync().to_string()});
+    for _ in 0..2 {
+        let answer = fixture.answer(json!({"Records": [record]})).await;
+        assert_eq!(answer, json!({"batchItemFailures": []}));
+        let bare = fixture.answer(sync()).await;
+        assert_eq!(bare["success"], false);
+        assert!(bare["errors"][0].as_str().unwrap().contains("xxx"), "{bare}");
+    }
+    assert_eq!(fixture.objects(BUCKET, "vaults/V/").into_keys().collect::<Vec<_>>(), ["a.md"]);
+}
+
+/// A record that ran out of time goes back to the queue, and the next try goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_out_of_time_is_sent_again() {
+    let fixture = Fixture::new().await;
+    let vault = slow_vault(&fixture);
+    let event = json!({"Records": [{"messageId": "1", "body": sync().to_string()}]});
+    let answer = fixture.function.send_within(event.clone(), Duration::from_secs(3)).await.unwrap();
+    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "1"}]}));
+    assert_eq!(fixture.answer(event).await, json!({"batchItemFailures": []}));
+    fixture.assert_exact(&vault, BUCKET, "vaults/V/");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_vaults_of_one_name_neither_is_mirrored() {
+    let fixture = Fixture::new().await;
+    for name in ["Twin", "Twin", "Alone"] {
+        fixture.vault(name).put("a.md", "a", 1);
+    }
+    let answer = fixture.answer(sync()).await;
+    assert_eq!((&answer["files_count"], answer["errors"].as_array().unwrap().len()), (&json!(1), 2), "{answer}");
+    assert_eq!(fixture.s3.objects(BUCKET).into_keys().collect::<Vec<_>>(), ["vaults/Alone/a.md"]);
 }
 
 /// Promise 9 in the function, where nobody can add an option to a command.
@@ -251,12 +310,19 @@ async fn an_instance_that_died_is_replaced_after_its_lease() {
 async fn logs_are_json_with_the_requests_id_and_metrics_are_written() {
     let fixture = Fixture::new().await;
     fixture.vault("V").put("a.md", "the secret content of a note", 1);
+    // A connection that is cut is opened again, which a task of the run tells.
+    fixture.emulator.faults().add(FaultRule::new(Place::Pull, Fault::Cut).times(1));
     fixture.answer(sync()).await;
+    fixture.answer(json!({"action": "explode"})).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let said = fixture.function.said.lock().unwrap().clone();
     let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let metrics = lines.iter().find(|line| line.get("_aws").is_some()).unwrap();
     assert_eq!((&metrics["Files"], &metrics["Failures"], &metrics["VaultsSynced"]), (&json!(1), &json!(0), &json!(1)));
+    assert_eq!(metrics["VaultLag"], 0);
+    let refused = lines.iter().filter(|line| line.get("_aws").is_some()).nth(1).unwrap();
+    assert_eq!((&refused["Failures"], &refused["VaultLag"]), (&json!(1), &json!(null)));
+    assert!(lines.iter().any(|line| line["message"] == "trying again"), "{said}");
     for line in lines.iter().filter(|line| line.get("level").is_some()) {
         assert!(line["span"]["request_id"].as_str().unwrap().starts_with("request-"), "{line}");
     }

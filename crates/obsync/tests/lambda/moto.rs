@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, ResponseChecksumValidation, SharedCredentialsProvider};
+use obsync_adapters::aws::http_client;
+use obsync_adapters::tls::Roots;
 use obsync_testkit::dynamodb::create_table;
 use obsync_testkit::generate::Shape;
 use obsync_testkit::vault::TestVault;
@@ -29,6 +31,7 @@ impl Moto {
         let credentials = Credentials::new("test", "test", None, None, "test");
         let sdk = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
+            .http_client(http_client(Roots::Mozilla))
             .region(Region::new("us-east-1"))
             .endpoint_url(&url)
             .credentials_provider(SharedCredentialsProvider::new(credentials))

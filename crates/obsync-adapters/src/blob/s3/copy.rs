@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::types::{MetadataDirective, TaggingDirective};
 use obsync_core::blob::{BlobError, BlobErrorKind, BlobMeta, Stamp};
 use obsync_proto::VaultPath;
@@ -43,14 +44,18 @@ async fn copy_version(
     meta: &BlobMeta,
 ) -> Result<Stamp, BlobError> {
     let dress = bucket.dress(to, meta, meta.hash);
-    let retag = dress.tags.as_ref().map(|_| TaggingDirective::Replace);
     let request = dressed!(bucket.client.copy_object(), dress)
-        .set_tagging_directive(retag)
+        // Tags are as configured, here too; to take those of the source along would need the right to read them.
+        .tagging_directive(TaggingDirective::Replace)
         .metadata_directive(MetadataDirective::Replace)
         .copy_source(copy_source(&bucket.config.bucket, &bucket.key(from)))
         .copy_source_if_match(etag(version))
         .bucket(&bucket.config.bucket)
         .key(bucket.key(to));
-    let answer = request.send().await.map_err(|e| fault(&bucket.uri(from), "copy", &e))?;
+    let answer = request.send().await.map_err(|e| match e.code() {
+        // A copy takes more rights than reading and writing: where they are missing, the file is written anew.
+        Some("AccessDenied") => BlobError::new(BlobErrorKind::Changed, fault(&bucket.uri(from), "copy", &e).message),
+        _ => fault(&bucket.uri(from), "copy", &e),
+    })?;
     Ok(stamp(answer.copy_object_result().and_then(|copied| copied.e_tag())))
 }

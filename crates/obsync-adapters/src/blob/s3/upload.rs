@@ -15,6 +15,7 @@ use obsync_proto::VaultPath;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::bucket::{Bucket, dressed, stamp};
 use super::fault::fault;
@@ -44,7 +45,11 @@ struct Step {
 impl Upload {
     pub(super) fn start(target: Target) -> Self {
         let (steps, received) = mpsc::channel(1);
-        Self { steps, idle: Arc::new(Semaphore::new(1)), task: Some(tokio::spawn(target.upload(received))) }
+        Self {
+            steps,
+            idle: Arc::new(Semaphore::new(1)),
+            task: Some(tokio::spawn(target.upload(received).in_current_span())),
+        }
     }
 
     /// Hands a part over, and returns while it is on its way.

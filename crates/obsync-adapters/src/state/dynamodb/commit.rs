@@ -22,9 +22,9 @@ const FEW: u64 = 32;
 /// with its whole shard.
 const MANY: u64 = 64;
 
-/// The same at the end of a run, which may be in a hurry: a next generation takes as long as there are shards. The next
-/// run begins it.
-const MANY_AT_THE_END: u64 = 96;
+/// The same in the midst and at the end of a run, which may be in a hurry then: a next generation takes as long as there
+/// are shards. The commit without entries with which the next run begins has the time for it.
+const TOO_MANY: u64 = 256;
 
 /// The largest that a shard may be, however few its entries; half of what a generation may begin with. (AWS: an item
 /// has at most 400 KB.)
@@ -135,12 +135,12 @@ impl DynamoState {
             self.clean(&mut session, lease, &[]).await.map_err(|fault| self.lost(fault))?;
         }
         let Commit { entries, head } = commit;
+        let many = if entries.is_empty() && !release { MANY } else { TOO_MANY };
         match session.meta.clone() {
             None => self.begin_generation(&mut session, lease, entries, &head, release).await?,
             Some(mut meta) => {
                 let changed = self.change(&mut session, &meta, lease, entries).await?;
                 meta.state.entries = (meta.state.entries + changed.added).saturating_sub(changed.removed);
-                let many = if release { MANY_AT_THE_END } else { MANY };
                 if meta.state.entries > many * u64::from(meta.state.shards) || changed.largest > LARGE {
                     self.grow(&mut session, &meta, lease, &changed, &head, release).await?;
                 } else {

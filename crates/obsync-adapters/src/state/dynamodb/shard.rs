@@ -115,7 +115,7 @@ fn unseal(bytes: &[u8]) -> Option<&[u8]> {
 
 const FOLDER: u8 = 0;
 const FILE: u8 = 1;
-/// A file whose stamp is what S3 calls most files: 32 hex digits in quotes. Kept as 16 bytes.
+/// A file whose stamp is what S3 calls most files: 32 hex digits. Kept as 16 bytes.
 const FILE_WITH_MD5: u8 = 2;
 
 fn put_file(plain: &mut Vec<u8>, hashes: &mut Vec<u8>, file: &FileEntry) {
@@ -141,7 +141,7 @@ fn take_file(kind: u8, plain: &mut &[u8], hashes: &mut &[u8]) -> Option<FileEntr
     let ctime = unzigzag(take_number(plain)?).wrapping_add(mtime);
     let hash = ContentHash(take(hashes, 32)?.try_into().ok()?);
     let stamp = match kind {
-        FILE_WITH_MD5 => quoted_hex(take(hashes, 16)?),
+        FILE_WITH_MD5 => hex(take(hashes, 16)?),
         FILE => {
             let length = usize::try_from(take_number(plain)?).ok()?;
             std::str::from_utf8(take(plain, length)?).ok()?.to_owned()
@@ -152,7 +152,7 @@ fn take_file(kind: u8, plain: &mut &[u8], hashes: &mut &[u8]) -> Option<FileEntr
 }
 
 fn md5(stamp: &Stamp) -> Option<[u8; 16]> {
-    let hex = stamp.0.strip_prefix('"')?.strip_suffix('"')?;
+    let hex = &stamp.0;
     let mut md5 = [0; 16];
     if hex.len() != 32 {
         return None;
@@ -172,9 +172,8 @@ fn digit(digit: u8) -> Option<u8> {
     }
 }
 
-fn quoted_hex(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{digits}\"")
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn zigzag(number: i64) -> u64 {
@@ -243,8 +242,7 @@ mod tests {
             let (mtime, ctime) = (i64::MIN + i64::from(n), i64::MAX);
             Entry::File(FileEntry { uid, hash, size: u64::MAX, mtime, ctime, stamp: Stamp(stamp.into()) })
         };
-        let stamps =
-            ["\"0123456789abcdef0123456789abcdef\"", "\"0123456789ABCDEF0123456789ABCDEF\"", "", "\"\"", "x-1"];
+        let stamps = ["0123456789abcdef0123456789abcdef", "0123456789ABCDEF0123456789ABCDEF", "", "\"\"", "x-1"];
         let mut entries: Entries = (0..).zip(stamps).map(|(n, stamp)| (path(n), file(n, stamp))).collect();
         entries.insert(path(99), Entry::Folder);
         let packed = pack(&entries);
