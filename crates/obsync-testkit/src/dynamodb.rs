@@ -15,12 +15,11 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
+use obsync_adapters::aws::http_client;
+use obsync_adapters::tls::Roots;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-
-use obsync_adapters::aws::http_client;
-use obsync_adapters::tls::Roots;
 
 use crate::lock;
 

@@ -25,13 +25,12 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::Client;
 use bytes::Bytes;
+use obsync_adapters::aws::http_client;
+use obsync_adapters::tls::Roots;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-
-use obsync_adapters::aws::http_client;
-use obsync_adapters::tls::Roots;
 
 use crate::lock;
 

@@ -20,6 +20,7 @@ const SECRET: &str = "obsync/account";
 /// What moto holds.
 struct Moto {
     url: String,
+    secrets: aws_sdk_secretsmanager::Client,
     s3: aws_sdk_s3::Client,
     sqs: aws_sdk_sqs::Client,
     queue_url: String,
@@ -45,15 +46,11 @@ impl Moto {
             s3.create_bucket().bucket(bucket).send().await.unwrap();
         }
         create_table(&aws_sdk_dynamodb::Client::new(&sdk), TABLE).await;
-        let secret = json!({
-            "auth": { "email": EMAIL, "password": PASSWORD },
-            "vaults": { "V": { "password": VAULT_PASSWORD } },
-        });
         let secrets = aws_sdk_secretsmanager::Client::new(&sdk);
-        secrets.create_secret().name(SECRET).secret_string(secret.to_string()).send().await.unwrap();
+        secrets.create_secret().name(SECRET).secret_string(secret(PASSWORD)).send().await.unwrap();
         let sqs = aws_sdk_sqs::Client::new(&sdk);
         let queue = sqs.create_queue().queue_name("vaults").send().await.unwrap();
-        Self { url, s3, sqs, queue_url: queue.queue_url.unwrap() }
+        Self { url, secrets, s3, sqs, queue_url: queue.queue_url.unwrap() }
     }
 
     /// A function that has everything from here, its account too.
@@ -100,6 +97,15 @@ impl Moto {
         let record = |message: &aws_sdk_sqs::types::Message| json!({ "messageId": message.message_id(), "eventSource": "aws:sqs", "body": message.body() });
         json!({ "Records": taken.messages().iter().map(record).collect::<Vec<_>>() })
     }
+}
+
+/// What stands in the secret.
+fn secret(password: &str) -> String {
+    json!({
+        "auth": { "email": EMAIL, "password": password },
+        "vaults": { "V": { "password": VAULT_PASSWORD } },
+    })
+    .to_string()
 }
 
 /// An answer without what is different from run to run.
@@ -173,6 +179,15 @@ async fn moto_gives_the_same_results() {
     assert_eq!(records["Records"].as_array().map(Vec::len), Some(1));
     assert_eq!(there.answer(records).await, json!({ "batchItemFailures": [] }));
     moto.assert_exact(&vault, BUCKET, "vaults/V/").await;
+
+    // A refused password is looked up again: nobody has to start the function anew.
+    let put = |password: &str| moto.secrets.put_secret_value().secret_id(SECRET).secret_string(secret(password)).send();
+    put("an old password").await.unwrap();
+    fixture.emulator.expire_tokens().unwrap();
+    let mistaken = moto.function(&fixture, SECRET).await;
+    assert_eq!(mistaken.answer(json!({ "action": "sync" })).await["message"], "Failed to list vaults");
+    put(PASSWORD).await.unwrap();
+    assert_eq!(mistaken.answer(json!({ "action": "sync" })).await["success"], true);
 
     let lost = moto.function(&fixture, "obsync/nothing").await.answer(json!({ "action": "sync" })).await;
     assert_eq!(lost["message"], "Failed to initialize handler");
