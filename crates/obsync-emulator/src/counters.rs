@@ -39,6 +39,10 @@ pub struct Counts {
     pub pushes: u64,
     /// Pings.
     pub pings: u64,
+    /// Bytes that came in, over all connections, with all that HTTP and WebSocket put around them.
+    pub bytes_received: u64,
+    /// Bytes that went out.
+    pub bytes_sent: u64,
 }
 
 impl Counts {

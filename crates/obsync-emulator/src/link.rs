@@ -1,4 +1,4 @@
-//! One TCP connection that can be slowed, and cut at any byte.
+//! One TCP connection that is counted, and can be slowed, and cut at any byte.
 
 use std::io;
 use std::num::NonZeroU64;
@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::counters::Counters;
 
 /// A slowed connection is written to in portions worth this long.
 const PORTION: Duration = Duration::from_millis(10);
@@ -83,18 +85,23 @@ impl LinkControl {
 pub(crate) struct Link {
     stream: TcpStream,
     control: LinkControl,
+    counters: Counters,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Link {
-    pub(crate) fn new(stream: TcpStream, control: LinkControl) -> Self {
-        Self { stream, control, pause: None }
+    pub(crate) fn new(stream: TcpStream, control: LinkControl, counters: Counters) -> Self {
+        Self { stream, control, counters, pause: None }
     }
 }
 
 impl AsyncRead for Link {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let received = buf.filled().len() - before;
+        self.counters.add(|counts| counts.bytes_received += received as u64);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -110,6 +117,7 @@ impl AsyncWrite for Link {
                 Ok(portion) => {
                     let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, &buf[..portion]))?;
                     self.control.sent(sent);
+                    self.counters.add(|counts| counts.bytes_sent += sent as u64);
                     return Poll::Ready(Ok(sent));
                 }
             }

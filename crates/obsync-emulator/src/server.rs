@@ -69,9 +69,10 @@ async fn connection(stream: TcpStream, service: Arc<Service>, mut stop: Stop) {
     let link = LinkControl::new(service.config().bandwidth);
     // Answers are small and each waits for the one before: Nagle's algorithm would hold them back.
     let _ = stream.set_nodelay(true);
-    let caller = Caller { service, link: link.clone(), stop: stop.clone() };
+    let stream = Link::new(stream, link.clone(), service.counters.clone());
+    let caller = Caller { service, link, stop: stop.clone() };
     let serve = service_fn(move |request| caller.clone().answer(request));
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(Link::new(stream, link)), serve);
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), serve);
     tokio::select! {
         ended = connection.with_upgrades() => if let Err(error) = ended { tracing::debug!(%error, "connection") },
         _ = stop.service.changed() => {}

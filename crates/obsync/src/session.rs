@@ -1,5 +1,6 @@
 //! An account and its vaults, ready to be mirrored.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use obsync_core::progress::Observer;
 use obsync_core::remote::RemoteErrorKind;
 use obsync_core::state::StateStore;
 use obsync_core::stop::Stop;
+use obsync_proto::VaultId;
 use obsync_proto::crypto::{EncryptionVersion, VaultKeys};
 use obsync_proto::host::SessionHost;
 use obsync_proto::session::SessionLimits;
@@ -50,6 +52,14 @@ struct Derived {
     salt: String,
     version: EncryptionVersion,
     keys: Arc<VaultKeys>,
+    /// Vaults that the service says they open. It looks again at the beginning of every session.
+    opens: HashSet<VaultId>,
+}
+
+impl Derived {
+    fn is_from(&self, password: &SecretString, salt: &str, version: EncryptionVersion) -> bool {
+        self.version == version && self.salt == salt && self.password.expose_secret() == password.expose_secret()
+    }
 }
 
 impl Session {
@@ -99,7 +109,7 @@ impl Session {
         Ok(own.chain(list.shared.into_iter().map(|row| Vault { row, shared: true })).collect())
     }
 
-    /// The keys of a vault, checked with the service.
+    /// The keys of a vault, checked with the service once.
     ///
     /// # Errors
     /// [`Failure`] where there is no password for it, or a wrong one.
@@ -122,32 +132,36 @@ impl Session {
                 ));
             }
         };
-        let keys = self.derive(password, &row.salt, version).await?;
-        self.account.check_access(row, &keys.keyhash).await.map_err(|e| named(e.into(), row))?;
+        let (keys, is_checked) = self.derive(&password, row, version).await?;
+        if !is_checked {
+            self.account.check_access(row, &keys.keyhash).await.map_err(|e| named(e.into(), row))?;
+            let mut known = self.keys.lock().await;
+            let derived = known.iter_mut().find(|derived| derived.is_from(&password, &row.salt, version));
+            derived.map(|derived| derived.opens.insert(row.id.clone()));
+        }
         Ok(keys)
     }
 
-    /// scrypt keeps a core busy for a tenth of a second: once for each vault.
+    /// The keys, and whether it is known that they open the vault. scrypt keeps a core busy for a tenth of a second:
+    /// once for each vault.
     async fn derive(
         &self,
-        password: SecretString,
-        salt: &str,
+        password: &SecretString,
+        row: &VaultRow,
         version: EncryptionVersion,
-    ) -> Result<Arc<VaultKeys>, Failure> {
+    ) -> Result<(Arc<VaultKeys>, bool), Failure> {
         let mut known = self.keys.lock().await;
-        let same = |d: &&Derived| {
-            d.version == version && d.salt == salt && d.password.expose_secret() == password.expose_secret()
-        };
-        if let Some(derived) = known.iter().find(same) {
-            return Ok(derived.keys.clone());
+        if let Some(derived) = known.iter().find(|derived| derived.is_from(password, &row.salt, version)) {
+            return Ok((derived.keys.clone(), derived.opens.contains(&row.id)));
         }
-        let (secret, owned_salt) = (password.clone(), salt.to_owned());
+        let (secret, owned_salt) = (password.clone(), row.salt.clone());
         let keys = tokio::task::spawn_blocking(move || VaultKeys::from_password(&secret, &owned_salt, version))
             .await
             .map_err(|e| Failure::new(Exit::Partly, format!("the keys could not be derived: {e}"), ""))?;
         let keys = Arc::new(keys);
-        known.push(Derived { password, salt: salt.to_owned(), version, keys: keys.clone() });
-        Ok(keys)
+        let (password, salt) = (password.clone(), row.salt.clone());
+        known.push(Derived { password, salt, version, keys: keys.clone(), opens: HashSet::new() });
+        Ok((keys, false))
     }
 
     /// Brings a vault to its place. Where the token runs out on the way, once more with a new one, from where the

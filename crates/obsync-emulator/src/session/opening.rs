@@ -5,10 +5,11 @@ use std::sync::Arc;
 use obsync_proto::wire::socket::{Init, word};
 use obsync_proto::wire::{ClientMessage, Record, ServerMessage};
 use secrecy::ExposeSecret;
+use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::refusal_of;
 use super::wire::{BAD_JSON, Frame, Hangup, Wire};
-use super::{record_message, refusal_of};
 use crate::config::OverLimit;
 use crate::fault::{Event, Fault};
 use crate::refusal;
@@ -139,12 +140,20 @@ impl Opened {
     }
 }
 
+/// [`ServerMessage::Record`] of a record that stays where it is: a listing can have a million.
+#[derive(Serialize)]
+struct Listed<'a> {
+    op: word::Push,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
 async fn send_records(wire: &mut Wire, service: &Service, records: &[Arc<Record>], times: u64) -> Result<(), Hangup> {
     for record in records {
         for _ in 0..times {
-            service.counters.add(|counts| counts.records_sent += 1);
-            wire.feed(&record_message(record)).await?;
+            wire.feed(&Listed { op: word::Push, record }).await?;
         }
     }
+    service.counters.add(|counts| counts.records_sent += records.len() as u64 * times);
     wire.flush().await
 }

@@ -94,7 +94,7 @@ impl Wire {
     }
 
     /// Like [`Wire::send`], but may stay in the buffer until [`Wire::flush`]: for long listings.
-    pub(super) async fn feed(&mut self, message: &ServerMessage) -> Result<(), Hangup> {
+    pub(super) async fn feed<T: Serialize>(&mut self, message: &T) -> Result<(), Hangup> {
         let text = serde_json::to_string(message).map_err(|_| Hangup)?;
         tracing::trace!(%text, "to client");
         self.socket.feed(Message::text(text)).await.map_err(|_| Hangup)

@@ -83,6 +83,8 @@ impl Operation {
 pub(super) struct Faults {
     pub(super) latency: Duration,
     pub(super) requests: Vec<(Operation, String)>,
+    /// In both directions, over all connections.
+    pub(super) bytes: u64,
     planned: Vec<Planned>,
 }
 

@@ -1,7 +1,9 @@
 //! Connections, and what goes wrong with them.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -10,11 +12,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use s3s::service::S3Service;
 use s3s::{Body, HttpError, HttpResponse};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::Shared;
 use super::fault::{Operation, S3Fault};
+use super::{MemoryS3, Shared};
 
 /// Marks a request whose answer is to end halfway.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +30,7 @@ pub(super) async fn serve(listener: TcpListener, service: S3Service, shared: Arc
         while connections.try_join_next().is_some() {}
         let _ = stream.set_nodelay(true);
         let (service, shared) = (service.clone(), shared.clone());
+        let stream = Counted { stream, shared: shared.clone() };
         let answer = service_fn(move |request| answer(service.clone(), shared.clone(), request));
         connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
     }
@@ -73,4 +77,48 @@ async fn refuse(request: Request<Incoming>, status: u16, code: &str) -> Result<H
     );
     let response = Response::builder().status(status).header("content-type", "application/xml");
     Ok(response.body(Body::from(xml)).unwrap())
+}
+
+impl MemoryS3 {
+    /// Bytes to and from it so far, over all connections, with all that HTTP puts around them.
+    pub fn bytes(&self) -> u64 {
+        self.shared.faults().bytes
+    }
+}
+
+/// A connection whose bytes are counted.
+struct Counted {
+    stream: TcpStream,
+    shared: Arc<Shared>,
+}
+
+impl Counted {
+    fn count(&self, bytes: usize) {
+        self.shared.faults().bytes += bytes as u64;
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.count(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.count(sent);
+        Poll::Ready(Ok(sent))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }

@@ -44,9 +44,11 @@ async fn an_event_with_nothing_new_costs_next_to_nothing() {
     assert_eq!(first["message"], format!("Synced 1 vaults with {} files", vault.snapshot().len()));
     let requests = fixture.s3.requests().len();
     fixture.dynamo.take_traffic();
+    let calls = fixture.emulator.counters().get().http_total();
     let second = fixture.answer(json!({"action": "sync", "vault_id": vault.id()})).await;
     assert_eq!((&second["success"], &second["files_count"]), (&json!(true), &json!(0)));
     assert_eq!(fixture.s3.requests().len(), requests, "no S3 request");
+    assert_eq!(fixture.emulator.counters().get().http_total(), calls + 1, "the list of vaults, and nothing else");
     let traffic = fixture.dynamo.take_traffic();
     assert!(traffic.count() <= 2, "{traffic:?}");
     vault.random_changes(3, 8);
