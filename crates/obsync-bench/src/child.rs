@@ -1,12 +1,13 @@
 //! Processes: servers on a leash, and runs that are measured.
 
+use std::cmp::Ordering;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{self, AtomicBool};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -124,6 +125,19 @@ pub(crate) struct Run {
     pub(crate) output: Vec<u8>,
 }
 
+impl PartialEq for Run {
+    fn eq(&self, other: &Self) -> bool {
+        self.time == other.time
+    }
+}
+
+impl PartialOrd for Run {
+    /// By time.
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        self.time.partial_cmp(&other.time)
+    }
+}
+
 /// Runs a process that has to succeed. What it says on standard error goes to the file `log`.
 pub(crate) fn run(mut command: Command, log: &Path) -> Result<Run> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(log)?);
@@ -156,7 +170,7 @@ impl Watch {
         let stop = ended.clone();
         let looking = thread::spawn(move || {
             let mut last = Usage::default();
-            while !stop.load(Ordering::Relaxed) {
+            while !stop.load(atomic::Ordering::Relaxed) {
                 // A peak only grows: the last one that was seen counts.
                 last = Usage::of(pid).unwrap_or(last);
                 thread::sleep(LOOK_EVERY);
@@ -167,7 +181,7 @@ impl Watch {
     }
 
     fn end(self) -> Usage {
-        self.ended.store(true, Ordering::Relaxed);
+        self.ended.store(true, atomic::Ordering::Relaxed);
         self.looking.join().unwrap_or_default()
     }
 }

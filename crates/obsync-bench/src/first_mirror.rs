@@ -45,7 +45,11 @@ pub(crate) fn run(stage: &mut Stage, table: &mut Table) -> Result<()> {
         }
     }
     let notes = stage.size.notes;
-    let time = time_writes(&stage.work().join("raw"), notes)?;
+    let mut folder = 0;
+    let time = stage.size.least(|| {
+        folder += 1;
+        time_writes(&stage.work().join(format!("raw-{folder}")), notes)
+    })?;
     table.add(
         Figure::seconds(format!("{notes} files written, fsynced and renamed by 16 threads"), time)
             .note("this disk, nothing else"),
@@ -63,15 +67,21 @@ fn cell(stage: &mut Stage, table: &mut Table, cell: &Cell) -> Result<()> {
     let Cell { latency, place, connections } = *cell;
     let notes = stage.size.notes(latency, connections);
     let vault = vault(stage, notes)?;
-    let bound = if latency.is_zero() {
-        time_pulls(stage, &vault, usize::try_from(connections)?, usize::MAX)?
-    } else {
-        latency.mul_f64(notes as f64 / connections as f64)
+    let jobs = connections.to_string();
+    let mirror = |stage: &mut Stage| {
+        let mirror = stage.mirror(&vault, place);
+        stage.sync(&mirror, notes, &["--jobs", &jobs])
     };
-    stage.service.set_latency(latency)?;
-    let mirror = stage.mirror(&vault, place);
-    let run = stage.sync(&mirror, notes, &["--jobs", &connections.to_string()])?;
-    stage.service.set_latency(Duration::ZERO)?;
+    let (bound, run) = if latency.is_zero() {
+        let (size, connections) = (stage.size, usize::try_from(connections)?);
+        let bound = size.least(|| time_pulls(stage, &vault, connections, usize::MAX))?;
+        (bound, size.least(|| mirror(stage))?)
+    } else {
+        stage.service.set_latency(latency)?;
+        let run = mirror(stage)?;
+        stage.service.set_latency(Duration::ZERO)?;
+        (latency.mul_f64(notes as f64 / connections as f64), run)
+    };
     let what = format!("{}, {} ms, --jobs {connections}, {notes} notes", place.name(), latency.as_millis());
     let figure = Figure::seconds(what, run.time).bound(bound).usage(run.usage);
     table.add(match (latency.is_zero(), connections, place) {

@@ -140,7 +140,7 @@ fn measure(args: &Args) -> Result<()> {
         _ => Size::usual(),
     };
     let json = args.json.clone().unwrap_or_else(|| root().join("target/obsync-bench.json"));
-    let mut table = Table::new(size.name);
+    let mut table = Table::new(&size);
     let mut failed = Vec::new();
     for &bench in if args.benches.is_empty() { Bench::value_variants() } else { &args.benches } {
         let measured = Stage::set(size, args.obsync.clone(), args.work.as_deref())

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::Result;
 use crate::child::Usage;
+use crate::size::Size;
 
 /// What a figure counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -191,6 +192,8 @@ pub(crate) struct Table {
     /// s since 1970.
     began: u64,
     sizes: &'static str,
+    /// Of what is short, the least of so many measurements.
+    tries: usize,
     cores: usize,
     sections: Vec<Section>,
 }
@@ -199,10 +202,10 @@ pub(crate) struct Table {
 const HEADS: [&str; 8] = ["", "measured", "bound", "ratio", "at most", "reached", "peak", "cpu"];
 
 impl Table {
-    pub(crate) fn new(sizes: &'static str) -> Self {
+    pub(crate) fn new(size: &Size) -> Self {
         let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-        Self { began, sizes, cores, sections: Vec::new() }
+        Self { began, sizes: size.name, tries: size.tries, cores, sections: Vec::new() }
     }
 
     /// Begins the figures of a bench; `about` says what bounds them.
@@ -221,7 +224,8 @@ impl Table {
     }
 
     pub(crate) fn print(&self) {
-        println!("\nobsync-bench, sizes: {}, cores: {}", self.sizes, self.cores);
+        let Self { sizes, tries, cores, .. } = self;
+        println!("\nobsync-bench, {sizes} sizes, {cores} cores; of what is short, the least of {tries}");
         let rows: Vec<[String; 8]> = self.sections.iter().flat_map(|s| &s.figures).map(Figure::row).collect();
         let widths: [usize; 8] = std::array::from_fn(|column| {
             let widest = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
