@@ -366,6 +366,29 @@ async fn nothing_of_ours_stays_beside_the_files() {
     assert_eq!(names, ["a.md"]);
 }
 
+/// Files that are finished at one moment go to the disk in groups: what is wrong with one is its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_files_finished_together_each_has_its_own_fate() {
+    let place = Place::new();
+    let names: Vec<String> = (0..300).map(|n| format!("{}/{n}.md", n % 7)).collect();
+    for name in names.iter().step_by(10) {
+        fs::create_dir_all(place.at(name)).unwrap();
+    }
+    let results = futures_util::future::join_all(names.iter().map(|name| place.write(name, name.as_bytes()))).await;
+    for (n, (name, result)) in names.iter().zip(results).enumerate() {
+        if n % 10 == 0 {
+            assert_eq!(kind(result), BlobErrorKind::Unfit, "{name}");
+            continue;
+        }
+        assert_eq!(fs::read_to_string(place.at(name)).unwrap(), *name);
+        let Some(ListedKind::File { stamp, .. }) = place.store.stat(&path(name)).await.unwrap() else {
+            panic!("{name}")
+        };
+        assert_eq!(stamp, result.unwrap(), "{name}");
+    }
+    assert_eq!(temps(&place), 0);
+}
+
 #[tokio::test]
 async fn content_other_than_proven_is_not_published() {
     let place = Place::new();

@@ -74,19 +74,18 @@ impl Display {
 
     fn show_counts(&self) {
         let mut counts = self.lock();
+        if self.bar.is_none() && counts.last_line.elapsed() < LINE_EVERY {
+            return;
+        }
         let Counts { planned, files, received, last_line } = &mut *counts;
         let message =
             format!("{files}/{} files, {} of {}", planned.fetches, bytes(*received), bytes(planned.fetch_bytes));
-        match &self.bar {
-            Some(bar) => {
-                bar.set_position((*received).min(planned.fetch_bytes));
-                bar.set_message(message);
-            }
-            None if last_line.elapsed() >= LINE_EVERY => {
-                *last_line = Instant::now();
-                write_line(&format!("{}: {message}", self.name));
-            }
-            None => {}
+        if let Some(bar) = &self.bar {
+            bar.set_position((*received).min(planned.fetch_bytes));
+            bar.set_message(message);
+        } else {
+            *last_line = Instant::now();
+            write_line(&format!("{}: {message}", self.name));
         }
     }
 

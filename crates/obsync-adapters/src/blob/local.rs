@@ -23,11 +23,13 @@ mod fault;
 mod folder;
 mod name;
 mod note;
+mod publish;
 mod temp;
 mod walk;
 mod writer;
 
 use folder::Folder;
+use publish::Publisher;
 use writer::LocalWriter;
 
 /// Bytes of a file that are held back before the file is begun: most notes are smaller, and are then written in one
@@ -37,7 +39,7 @@ const WRITE_BUFFER: usize = 256 * 1024;
 /// A folder as a destination. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct LocalFolder {
-    folder: Arc<Folder>,
+    publisher: Arc<Publisher>,
 }
 
 impl LocalFolder {
@@ -47,14 +49,14 @@ impl LocalFolder {
     /// # Errors
     /// [`BlobErrorKind::Unusable`].
     pub fn open(path: impl AsRef<Path>, vault: &str) -> Result<Self, BlobError> {
-        Ok(Self { folder: Arc::new(Folder::open(path.as_ref(), vault)?) })
+        Ok(Self { publisher: Arc::new(Publisher::new(Folder::open(path.as_ref(), vault)?)) })
     }
 
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Arc<Folder>) -> Result<T, BlobError> + Send + 'static,
     ) -> Result<T, BlobError> {
-        let folder = self.folder.clone();
+        let folder = self.publisher.folder().clone();
         blocking(move || work(&folder)).await
     }
 }
@@ -75,7 +77,7 @@ async fn blocking<T: Send + 'static>(
 #[async_trait]
 impl BlobStore for LocalFolder {
     fn location(&self) -> String {
-        self.folder.location().to_owned()
+        self.publisher.folder().location().to_owned()
     }
 
     fn check(&self, path: &VaultPath) -> Result<(), BlobError> {
@@ -92,7 +94,7 @@ impl BlobStore for LocalFolder {
 
     async fn writer(&self, path: &VaultPath, meta: &BlobMeta) -> Result<Box<dyn BlobWriter>, BlobError> {
         name::check(path)?;
-        Ok(Box::new(LocalWriter::new(self.folder.clone(), path.clone(), *meta)))
+        Ok(Box::new(LocalWriter::new(self.publisher.clone(), path.clone(), *meta)))
     }
 
     async fn copy(&self, from: &VaultPath, stamp: &Stamp, to: &VaultPath, meta: &BlobMeta) -> Result<Stamp, BlobError> {
@@ -145,7 +147,7 @@ impl BlobStore for LocalFolder {
     }
 
     fn list(&self) -> BoxStream<'_, Result<Listed, BlobError>> {
-        walk::list(self.folder.clone())
+        walk::list(self.publisher.folder().clone())
     }
 
     async fn sync(&self) -> Result<(), BlobError> {

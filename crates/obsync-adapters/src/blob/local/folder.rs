@@ -268,14 +268,30 @@ impl Folder {
     ///    file back, which is why the state records nothing before that.
     pub(super) fn publish(
         &self,
-        mut temp: Temp,
+        temp: Temp,
         path: &VaultPath,
         content: ContentHash,
         mtime: i64,
     ) -> Result<Stamp, BlobError> {
-        note::write(&temp.file, &self.vault, path, content);
-        set_mtime(&temp.file, mtime).map_err(|e| fault(path, "set the time of", &e))?;
+        self.prepare(&temp, path, content, mtime)?;
         temp.file.sync_all().map_err(|e| fault(path, "write", &e))?;
+        self.reveal(temp, path)
+    }
+
+    /// The first step of [`publish`](Self::publish).
+    pub(super) fn prepare(
+        &self,
+        temp: &Temp,
+        path: &VaultPath,
+        content: ContentHash,
+        mtime: i64,
+    ) -> Result<(), BlobError> {
+        note::write(&temp.file, &self.vault, path, content);
+        set_mtime(&temp.file, mtime).map_err(|e| fault(path, "set the time of", &e))
+    }
+
+    /// The last steps of [`publish`](Self::publish), once the file is fsynced.
+    pub(super) fn reveal(&self, mut temp: Temp, path: &VaultPath) -> Result<Stamp, BlobError> {
         self.rename(&mut temp, path)?;
         self.note(parent_of(path));
         file_stamp(&temp.file).map_err(|e| fault(path, "look at", &e))
@@ -404,7 +420,8 @@ fn canonical(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// What a panic left behind is as good as ever: no lock here is held over a step that could fail.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -11,12 +11,13 @@ use obsync_proto::crypto::Verified;
 
 use super::fault::fault;
 use super::folder::Folder;
+use super::publish::Publisher;
 use super::temp::Temp;
 use super::{WRITE_BUFFER, blocking};
 
 /// See [`BlobStore::writer`](obsync_core::blob::BlobStore::writer).
 pub(super) struct LocalWriter {
-    folder: Arc<Folder>,
+    publisher: Arc<Publisher>,
     path: VaultPath,
     meta: BlobMeta,
     written: u64,
@@ -24,7 +25,8 @@ pub(super) struct LocalWriter {
 }
 
 /// Where the content so far is.
-enum Content {
+#[derive(Debug)]
+pub(super) enum Content {
     /// Small until now: the disk is touched once, at the end. Copied, because a small chunk can be a view of a large
     /// buffer.
     Held(Vec<u8>),
@@ -34,8 +36,8 @@ enum Content {
 }
 
 impl LocalWriter {
-    pub(super) fn new(folder: Arc<Folder>, path: VaultPath, meta: BlobMeta) -> Self {
-        Self { folder, path, meta, written: 0, content: Content::Held(Vec::new()) }
+    pub(super) fn new(publisher: Arc<Publisher>, path: VaultPath, meta: BlobMeta) -> Self {
+        Self { publisher, path, meta, written: 0, content: Content::Held(Vec::new()) }
     }
 
     fn take(&mut self) -> Content {
@@ -45,7 +47,7 @@ impl LocalWriter {
 
 impl Content {
     /// The file with all of it.
-    fn into_file(self, folder: &Folder, path: &VaultPath) -> Result<Temp, BlobError> {
+    pub(super) fn into_file(self, folder: &Folder, path: &VaultPath) -> Result<Temp, BlobError> {
         match self {
             Self::Held(held) => {
                 folder.check_target(path)?;
@@ -72,7 +74,7 @@ impl BlobWriter for LocalWriter {
             held.extend_from_slice(&chunk);
             return Ok(());
         }
-        let (content, folder, path) = (self.take(), self.folder.clone(), self.path.clone());
+        let (content, folder, path) = (self.take(), self.publisher.folder().clone(), self.path.clone());
         let temp = blocking(move || append(content.into_file(&folder, &path)?, &chunk, &path)).await?;
         self.content = Content::File(temp);
         Ok(())
@@ -84,8 +86,8 @@ impl BlobWriter for LocalWriter {
             return Err(BlobError::new(BlobErrorKind::Other, message));
         }
         let content = self.take();
-        let Self { folder, path, meta, .. } = *self;
-        blocking(move || folder.publish(content.into_file(&folder, &path)?, &path, proof.hash(), meta.mtime)).await
+        let Self { publisher, path, meta, .. } = *self;
+        publisher.publish(path, content, proof.hash(), meta.mtime).await
     }
 
     async fn abort(mut self: Box<Self>) {

@@ -1,0 +1,171 @@
+//! Finished files on their way to their names, several at a time.
+//!
+//! Putting one small file on the disk for good costs a wait for the disk; so does putting a hundred there with one
+//! call. Files that are finished while others wait for the disk form the next group, so that nothing waits for company.
+
+use std::fs::File;
+use std::sync::{Arc, Mutex};
+
+use obsync_core::blob::{BlobError, BlobErrorKind, Stamp};
+use obsync_proto::{ContentHash, VaultPath};
+use tokio::sync::oneshot;
+
+use super::fault::fault;
+use super::folder::{Folder, lock};
+use super::temp::Temp;
+use super::writer::Content;
+
+/// Groups that are under way at once: one is written while the other waits for the disk.
+const MOST_GROUPS: usize = 2;
+
+/// Files in a group, at most. Each is open until it has its name.
+const MOST_FILES: usize = 256;
+
+/// Files from which on one call for the whole file system is taken to be less than one call for each.
+const SYNC_TOGETHER: usize = 4;
+
+/// A folder, and the files that wait to be seen in it.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    folder: Arc<Folder>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<Finished>,
+    groups: usize,
+}
+
+/// A file with all of its content.
+#[derive(Debug)]
+struct Finished {
+    path: VaultPath,
+    content: Content,
+    hash: ContentHash,
+    /// ms since 1970.
+    mtime: i64,
+    published: oneshot::Sender<Result<Stamp, BlobError>>,
+}
+
+impl Publisher {
+    pub(super) fn new(folder: Folder) -> Self {
+        Self { folder: Arc::new(folder), queue: Mutex::default() }
+    }
+
+    pub(super) fn folder(&self) -> &Arc<Folder> {
+        &self.folder
+    }
+
+    /// Makes a finished file visible as `path`. One that nobody waits for any more before its turn comes is dropped.
+    pub(super) async fn publish(
+        self: &Arc<Self>,
+        path: VaultPath,
+        content: Content,
+        hash: ContentHash,
+        mtime: i64,
+    ) -> Result<Stamp, BlobError> {
+        let (published, answer) = oneshot::channel();
+        let is_free = {
+            let mut queue = lock(&self.queue);
+            queue.waiting.push(Finished { path, content, hash, mtime, published });
+            let is_free = queue.groups < MOST_GROUPS;
+            queue.groups += usize::from(is_free);
+            is_free
+        };
+        if is_free {
+            let group = Group { publisher: self.clone() };
+            drop(tokio::task::spawn_blocking(move || group.work()));
+        }
+        answer.await.unwrap_or_else(|_| Err(BlobError::new(BlobErrorKind::Unusable, "the program is ending")))
+    }
+}
+
+/// One of the groups under way.
+struct Group {
+    publisher: Arc<Publisher>,
+}
+
+impl Group {
+    /// Publishes what waits until nothing does.
+    fn work(self) {
+        loop {
+            let files = {
+                let mut queue = lock(&self.publisher.queue);
+                let count = queue.waiting.len().min(MOST_FILES);
+                if count == 0 {
+                    return;
+                }
+                queue.waiting.drain(..count).collect()
+            };
+            self.publish(files);
+        }
+    }
+
+    fn publish(&self, files: Vec<Finished>) {
+        let folder = &self.publisher.folder;
+        let mut written = Vec::with_capacity(files.len());
+        for Finished { path, content, hash, mtime, published } in files {
+            if published.is_closed() {
+                continue;
+            }
+            let prepared = content.into_file(folder, &path).and_then(|temp| {
+                folder.prepare(&temp, &path, hash, mtime)?;
+                Ok(temp)
+            });
+            match prepared {
+                Ok(temp) => written.push((temp, path, published)),
+                // Nobody waits for it any more.
+                Err(error) => drop(published.send(Err(error))),
+            }
+        }
+        let together = written.len() >= SYNC_TOGETHER && sync_file_system(&written[0].0.file);
+        for (temp, path, published) in written {
+            drop(published.send(publish_one(folder, temp, &path, together)));
+        }
+    }
+}
+
+fn publish_one(folder: &Folder, temp: Temp, path: &VaultPath, is_synced: bool) -> Result<Stamp, BlobError> {
+    if !is_synced {
+        temp.file.sync_all().map_err(|e| fault(path, "write", &e))?;
+    }
+    folder.reveal(temp, path)
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        lock(&self.publisher.queue).groups -= 1;
+    }
+}
+
+/// Fsyncs all of the file system that `file` is on; `false` if that is not to be relied on here, or failed: then each
+/// file says for itself what is wrong.
+#[cfg(target_os = "linux")]
+fn sync_file_system(file: &File) -> bool {
+    reports_faults(file) && rustix::fs::syncfs(file).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_file_system(_: &File) -> bool {
+    false
+}
+
+/// Whether `syncfs` says here that something could not be written: from Linux 5.8 on, for file systems that stand on
+/// a disk by themselves (`linux/magic.h` has their numbers). One over a network or over another one may not hand the
+/// call on.
+#[cfg(target_os = "linux")]
+fn reports_faults(file: &File) -> bool {
+    const EXT4: u64 = 0xEF53;
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683E;
+    const F2FS: u64 = 0xF2F5_2010;
+    const TMPFS: u64 = 0x0102_1994;
+    static KERNEL: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        let name = rustix::system::uname();
+        let release = name.release().to_string_lossy();
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 8)
+    });
+    *KERNEL && rustix::fs::fstatfs(file).is_ok_and(|fs| matches!(fs.f_type as u64, EXT4 | XFS | BTRFS | F2FS | TMPFS))
+}
