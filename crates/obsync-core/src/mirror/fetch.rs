@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::lease::LeaseGate;
+use super::width::{Permit, Width};
 use super::{Mirror, Options, RunError};
 use crate::blob::{BlobError, BlobErrorKind};
 use crate::plan::Fetch;
@@ -61,6 +62,7 @@ pub(super) struct Pool {
     retry: RetryPolicy,
     cursor: Cursor,
     waiting: Mutex<VecDeque<Job>>,
+    width: Arc<Width>,
     /// Pulls in a row, by whichever worker, that ended with a broken connection.
     broken: AtomicU32,
     most_broken: u32,
@@ -77,6 +79,12 @@ pub(super) struct Pool {
 struct Job {
     fetch: Fetch,
     failures: u32,
+}
+
+/// A connection that is ready for pulls.
+struct Open {
+    connection: Box<dyn Connection>,
+    _permit: Permit,
 }
 
 /// What a connection tells an upload.
@@ -132,6 +140,7 @@ impl Pool {
             retry: options.retry,
             cursor,
             waiting: Mutex::new(fetches.into_iter().map(|fetch| Job { fetch, failures: 0 }).collect()),
+            width: Width::new(workers),
             broken: AtomicU32::new(0),
             most_broken: BROKEN_PER_WORKER * u32::try_from(workers.max(4)).unwrap_or(u32::MAX),
             memory: Arc::new(Semaphore::new(memory_size as usize)),
@@ -143,12 +152,12 @@ impl Pool {
         let mut connection = connection;
         for _ in 0..workers {
             let worker = Worker { pool: pool.clone(), outcomes: outcomes.clone() };
-            let connection = connection.take();
+            let given = connection.take();
             let work = async move {
                 tokio::select! {
                     biased;
                     () = worker.pool.cut.cancelled() => {}
-                    () = worker.work(connection) => {}
+                    () = worker.work(given) => {}
                 }
             };
             tokio::spawn(work.in_current_span());
@@ -186,14 +195,30 @@ impl Pool {
         reserved.map(|memory| (job, memory))
     }
 
-    /// Opens a connection that is ready for pulls. What changed since the listing is the next run's. `None` when the
-    /// others have taken all that was waiting.
-    async fn open(&self) -> Result<Option<Box<dyn Connection>>, RemoteError> {
+    /// Opens a connection that is ready for pulls, or makes the one that is `given` one of the pool's. What changed
+    /// since the listing is the next run's. `None` when the others have taken all that was waiting.
+    async fn open(&self, mut given: Option<Box<dyn Connection>>) -> Result<Option<Open>, RemoteError> {
         let mut tries = self.retry.begin();
-        while self.waiting() > 0 && !self.drain.is_cancelled() {
-            match self.open_once().await {
-                Ok(connection) => return Ok(Some(connection)),
-                Err(error) => tries.pause_after(error).await?,
+        while self.waiting() > 0 {
+            let permit = self.drain.run_until_cancelled(self.width.permit()).await;
+            let Some(mut permit) = permit.filter(|_| self.waiting() > 0) else { break };
+            let opened = match given.take() {
+                Some(connection) => Ok(connection),
+                None => self.open_once().await,
+            };
+            match opened {
+                Ok(connection) => {
+                    permit.opened();
+                    return Ok(Some(Open { connection, _permit: permit }));
+                }
+                Err(error) => {
+                    permit.refused();
+                    if self.width.has_open() {
+                        // The service can be reached: this one waits for its turn, however long that takes.
+                        tries = self.retry.begin();
+                    }
+                    tries.pause_after(error).await?;
+                }
             }
         }
         Ok(None)
@@ -219,26 +244,27 @@ impl Worker {
         let _ = self.outcomes.send(outcome);
     }
 
-    async fn work(&self, mut connection: Option<Box<dyn Connection>>) {
+    async fn work(&self, mut given: Option<Box<dyn Connection>>) {
+        let mut kept = None;
         loop {
             // The connection first: a file that is taken and waits for one would be kept from the other workers.
-            let mut open = match connection.take() {
+            let mut open = match kept.take() {
                 Some(open) => open,
-                None => match self.pool.open().await {
+                None => match self.pool.open(given.take()).await {
                     Ok(Some(open)) => open,
                     Ok(None) => return,
                     Err(error) => return self.tell(Outcome::Unreachable(error)),
                 },
             };
             let Some((job, memory)) = self.pool.next_job().await else { return };
-            match self.fetch(open.as_mut(), &job.fetch, memory).await {
+            match self.fetch(open.connection.as_mut(), &job.fetch, memory).await {
                 Ok(()) => {
                     self.pool.broken.store(0, Ordering::Relaxed);
-                    connection = Some(open);
+                    kept = Some(open);
                 }
                 Err(fault) => {
                     if fault.leaves_connection_usable() {
-                        connection = Some(open);
+                        kept = Some(open);
                     }
                     self.on_fault(job, fault).await;
                 }

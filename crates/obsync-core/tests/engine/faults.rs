@@ -90,7 +90,7 @@ async fn a_file_deleted_in_between_is_no_failure() {
 async fn refused_connections_leave_the_work_to_the_others() {
     for over in [OverLimit::Status503, OverLimit::Close, OverLimit::Refuse] {
         let mut fixture = Fixture::new().await;
-        fixture.vault.fill(&Shape::notes(4, 60));
+        fixture.vault.fill(&Shape::notes(4, 200));
         fixture.emulator.configure(|config| {
             (config.max_connections, config.over_limit) = (Some(2), over);
             config.latency = Duration::from_millis(2);
@@ -99,6 +99,9 @@ async fn refused_connections_leave_the_work_to_the_others() {
         let report = fixture.sync().await;
         assert!(report.is_success(), "{over:?}: {report:?}");
         fixture.assert_exact();
+        // Seven are asked for at once, then fewer; five tries of each would be 30.
+        let refused = fixture.emulator.counters().get().connects_refused;
+        assert!(refused <= 12, "{over:?}: {refused} connections refused");
     }
 }
 
