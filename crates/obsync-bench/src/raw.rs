@@ -69,7 +69,7 @@ impl Raw {
     async fn open(&self, cursor: Cursor) -> Result<Socket> {
         let stream = TcpStream::connect(&self.row.host).await?;
         stream.set_nodelay(true)?;
-        let config = WebSocketConfig::default().read_buffer_size(128 * 1024);
+        let config = WebSocketConfig::default().read_buffer_size(32 * 1024);
         let (mut socket, _) =
             client_async_with_config(format!("ws://{}/", self.row.host), stream, Some(config)).await?;
         let init = Init {

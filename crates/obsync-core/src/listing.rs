@@ -2,22 +2,30 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexMap;
+use indexmap::map::Entry as Place;
 use obsync_proto::crypto::StringCipher;
 use obsync_proto::session::Event;
 use obsync_proto::wire::Record;
 use obsync_proto::{Cursor, Uid, VaultPath};
 
+use crate::filter::Filter;
 use crate::item::{Item, ItemKind, Refused};
 use crate::mirror::{Failure, Mirror};
 use crate::progress::{Observer, Progress};
 use crate::remote::{Connection, RemoteError};
 use crate::retry::RetryPolicy;
 
-/// What the vault says, path by path.
+/// What the vault last said, path by path. A vault can have a million of them: the entries lie close together, and
+/// growing moves no more than a small index.
+pub type Items = IndexMap<VaultPath, Item>;
+
+/// What the vault says, as a filter shows it: what that keeps out counts as deleted from here on.
 #[derive(Debug, Default)]
 pub struct Listing {
+    filter: Filter,
     /// The last item of each path that can be read.
-    pub items: HashMap<VaultPath, Item>,
+    pub items: Items,
     /// The last record of each path that cannot, by its encoded path.
     pub refused: HashMap<String, (Record, Refused)>,
     /// Records that broke a limit of the wire: their number and the limit.
@@ -28,6 +36,11 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// Nothing yet.
+    pub fn new(filter: &Filter) -> Self {
+        Self { filter: filter.clone(), ..Self::default() }
+    }
+
     /// Takes a record; an earlier one of the same path gives way.
     pub fn add(&mut self, record: Record, strings: &StringCipher) {
         match Item::decode(&record, strings) {
@@ -43,22 +56,26 @@ impl Listing {
                 if known || newer.is_some_and(|item| item.uid > record.uid) {
                     return;
                 }
+                let is_kept_out = refused.path.as_ref().is_some_and(|path| !self.filter.admits(path));
                 if let Some(path) = &refused.path {
                     self.add_item(path.clone(), Item { uid: record.uid, kind: ItemKind::Unreadable });
                 }
-                self.refused.insert(record.path.clone(), (record, refused));
+                if !is_kept_out {
+                    self.refused.insert(record.path.clone(), (record, refused));
+                }
             }
         }
     }
 
     /// Takes an item; an earlier one of the same path gives way.
-    pub fn add_item(&mut self, path: VaultPath, item: Item) {
-        match self.items.get_mut(&path) {
-            Some(known) if known.uid > item.uid => {}
-            Some(known) => *known = item,
-            None => {
-                self.items.insert(path, item);
-            }
+    pub fn add_item(&mut self, path: VaultPath, mut item: Item) {
+        if item.kind != ItemKind::Deleted && !self.filter.admits(&path) {
+            item.kind = ItemKind::Deleted;
+        }
+        match self.items.entry(path) {
+            Place::Occupied(known) if known.get().uid > item.uid => {}
+            Place::Occupied(mut known) => *known.get_mut() = item,
+            Place::Vacant(place) => _ = place.insert(item),
         }
     }
 
@@ -127,4 +144,30 @@ pub(crate) fn oversized(records: &[(Uid, &'static str)]) -> impl Iterator<Item =
         path: format!("(record {uid})"),
         error: format!("refused: its {what} is longer than any honest one"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use obsync_proto::crypto::{EncryptionVersion, VaultKeys};
+
+    use super::*;
+
+    #[test]
+    fn what_the_filter_keeps_out_counts_as_deleted_also_where_it_cannot_be_read() {
+        let strings = VaultKeys::from_password(&"p".to_owned().into(), "s", EncryptionVersion::V3).strings;
+        let mut listing = Listing::new(&Filter::new(&[], &["*.png".into()]).unwrap());
+        for (uid, path) in [(1, "a.png"), (2, "b.md"), (3, "c.png"), (4, "d.md")] {
+            // Of the last two the content hash is none.
+            let hash = if uid > 2 { "zz".to_owned() } else { String::new() };
+            let record = Record { uid: Uid(uid), path: strings.encode(path), hash, size: 28, ..Record::default() };
+            listing.add(record, &strings);
+        }
+        let kinds = listing.items.iter().map(|(path, item)| (path.as_str(), item.is_live(), &item.kind));
+        let kinds: Vec<_> = kinds.map(|(path, live, kind)| (path, live, *kind == ItemKind::Deleted)).collect();
+        assert_eq!(
+            kinds,
+            [("a.png", false, true), ("b.md", true, false), ("c.png", false, true), ("d.md", false, false)]
+        );
+        assert_eq!(listing.refused.into_values().map(|(_, refused)| refused.name).collect::<Vec<_>>(), ["d.md"]);
+    }
 }

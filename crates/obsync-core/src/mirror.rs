@@ -11,6 +11,7 @@ mod fetch;
 mod journal;
 pub(crate) mod lease;
 mod run;
+mod width;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use obsync_proto::{Cursor, VaultId};
 
 use crate::blob::{BlobError, BlobStore};
 use crate::clock::Clock;
+use crate::filter::Filter;
 use crate::plan::{Guarded, Rules};
 use crate::progress::Observer;
 use crate::remote::{Remote, RemoteError};
@@ -56,7 +58,9 @@ pub struct Options {
     pub complete: bool,
     /// Find out what would be done, and do nothing.
     pub dry_run: bool,
-    /// What is mirrored, and what may be deleted.
+    /// What is mirrored.
+    pub filter: Filter,
+    /// What may be deleted.
     pub rules: Rules,
     /// The most connections at once.
     pub jobs: usize,
@@ -77,6 +81,7 @@ impl Default for Options {
         Self {
             complete: false,
             dry_run: false,
+            filter: Filter::default(),
             rules: Rules::default(),
             jobs: 4,
             in_flight: 32 << 20,

@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use obsync_proto::{ContentHash, Uid, VaultPath};
 
-use crate::filter::Filter;
 use crate::item::{FileItem, Item, ItemKind};
 use crate::progress::Planned;
 use crate::state::{Entry, FileEntry};
@@ -52,11 +51,9 @@ impl FromStr for MaxDelete {
     }
 }
 
-/// What a plan depends on beside the vault and the mirror.
-#[derive(Debug, Clone, Default)]
+/// What may be deleted.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Rules {
-    /// Which paths are mirrored. What it does not let through is treated as deleted.
-    pub filter: Filter,
     /// Leave files in the mirror that the vault no longer has.
     pub keep_deleted: bool,
     /// How many files may be deleted.
@@ -161,14 +158,11 @@ pub fn plan(
     items: impl IntoIterator<Item = (VaultPath, Item)>,
     known: &HashMap<VaultPath, Entry>,
     files: u64,
-    rules: &Rules,
+    rules: Rules,
 ) -> Plan {
     let mut plan = Plan::default();
     let mut fetches = Vec::new();
-    for (path, mut item) in items {
-        if !rules.filter.admits(&path) {
-            item.kind = ItemKind::Deleted;
-        }
+    for (path, item) in items {
         let entry = known.get(&path);
         if item.is_applied(entry) {
             continue;
@@ -257,7 +251,7 @@ impl Plan {
     }
 
     /// Takes all deletions out if there are too many. The old path of a renamed file is no loss and does not count.
-    fn guard(&mut self, files: u64, rules: &Rules) {
+    fn guard(&mut self, files: u64, rules: Rules) {
         let renamed: HashSet<&VaultPath> = self.copies.iter().map(|c| &c.from).collect();
         let lost = |d: &&Delete| !d.folder && !renamed.contains(&d.path);
         let deletes = self.clears.iter().chain(&self.deletes).filter(lost).count() as u64;

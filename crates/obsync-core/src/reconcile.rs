@@ -6,8 +6,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use obsync_proto::{ContentHash, Uid, VaultPath};
 
 use crate::blob::{BlobError, BlobErrorKind, BlobStore, Digest, ListedKind};
-use crate::filter::Filter;
 use crate::item::{Item, ItemKind};
+use crate::listing::Items;
 use crate::mirror::RunError;
 use crate::state::{Entry, FileEntry, MirrorId, StateStore};
 use crate::stop::Stop;
@@ -20,7 +20,7 @@ const DIGESTS_AT_ONCE: usize = 32;
 #[derive(Debug, Default)]
 pub struct Survey {
     /// What the vault says of the paths that may need something done; paths that it no longer has count as deleted.
-    pub items: HashMap<VaultPath, Item>,
+    pub items: Items,
     /// What the mirror has of them.
     pub known: HashMap<VaultPath, Entry>,
     /// Where the state was wrong about the destination: the path, what it believed, and what is there.
@@ -36,11 +36,7 @@ impl Survey {
     ///
     /// # Errors
     /// Of the state store.
-    pub async fn of_changes(
-        items: HashMap<VaultPath, Item>,
-        state: &dyn StateStore,
-        mirror: &MirrorId,
-    ) -> Result<Self, RunError> {
+    pub async fn of_changes(items: Items, state: &dyn StateStore, mirror: &MirrorId) -> Result<Self, RunError> {
         let paths: Vec<VaultPath> = items.keys().cloned().collect();
         let known = if paths.is_empty() { HashMap::new() } else { state.entries(mirror, &paths).await? };
         Ok(Self { items, known, ..Self::default() })
@@ -51,18 +47,13 @@ impl Survey {
     ///
     /// # Errors
     /// Of the state store.
-    pub async fn of_vault(
-        items: HashMap<VaultPath, Item>,
-        state: &dyn StateStore,
-        mirror: &MirrorId,
-        filter: &Filter,
-    ) -> Result<Self, RunError> {
+    pub async fn of_vault(items: Items, state: &dyn StateStore, mirror: &MirrorId) -> Result<Self, RunError> {
         let mut survey = Self { items, ..Self::default() };
         let mut entries = state.scan(mirror);
         survey.files = Some(0);
         while let Some((path, entry)) = entries.try_next().await? {
             survey.count(&entry);
-            survey.weigh(path, entry, filter);
+            survey.weigh(path, entry);
         }
         Ok(survey)
     }
@@ -74,18 +65,17 @@ impl Survey {
     /// # Errors
     /// Of the state store and the destination.
     pub async fn of_vault_and_destination(
-        items: HashMap<VaultPath, Item>,
+        items: Items,
         state: &dyn StateStore,
         mirror: &MirrorId,
         blobs: &dyn BlobStore,
-        filter: &Filter,
         stop: &Stop,
     ) -> Result<Option<Self>, RunError> {
         let mut survey = Self { items, files: Some(0), ..Self::default() };
-        let Some(suspects) = stop.or(survey.compare(state, mirror, blobs, filter)).await.transpose()? else {
+        let Some(suspects) = stop.or(survey.compare(state, mirror, blobs)).await.transpose()? else {
             return Ok(None);
         };
-        survey.examine(suspects, blobs, filter, stop).await?;
+        survey.examine(suspects, blobs, stop).await?;
         Ok(Some(survey))
     }
 
@@ -95,7 +85,6 @@ impl Survey {
         state: &dyn StateStore,
         mirror: &MirrorId,
         blobs: &dyn BlobStore,
-        filter: &Filter,
     ) -> Result<Vec<(VaultPath, Option<FileEntry>)>, RunError> {
         let mut found = found(blobs).await?;
         let mut suspects = Vec::new();
@@ -104,18 +93,18 @@ impl Survey {
             self.count(&entry);
             match (entry, found.remove(&path)) {
                 (Entry::File(file), Some(ListedKind::File { stamp, .. })) if stamp == file.stamp => {
-                    self.weigh(path, Entry::File(file), filter);
+                    self.weigh(path, Entry::File(file));
                 }
                 (Entry::File(file), Some(ListedKind::File { .. })) => suspects.push((path, Some(file))),
-                (Entry::Folder, Some(ListedKind::Folder)) => self.weigh(path, Entry::Folder, filter),
-                (Entry::Folder, None) if !blobs.keeps_folders() => self.weigh(path, Entry::Folder, filter),
+                (Entry::Folder, Some(ListedKind::Folder)) => self.weigh(path, Entry::Folder),
+                (Entry::Folder, None) if !blobs.keeps_folders() => self.weigh(path, Entry::Folder),
                 (entry, other) => {
                     found.extend(other.map(|kind| (path.clone(), kind)));
                     self.corrections.push((path, Some(entry), None));
                 }
             }
         }
-        self.add_unknown(found, filter, &mut suspects);
+        self.add_unknown(found, &mut suspects);
         Ok(suspects)
     }
 
@@ -138,11 +127,10 @@ impl Survey {
     fn add_unknown(
         &mut self,
         found: HashMap<VaultPath, ListedKind>,
-        filter: &Filter,
         suspects: &mut Vec<(VaultPath, Option<FileEntry>)>,
     ) {
         for (path, kind) in found {
-            let wanted = self.items.get(&path).map(|item| &item.kind).filter(|_| filter.admits(&path));
+            let wanted = self.items.get(&path).map(|item| &item.kind);
             match (kind, wanted) {
                 (ListedKind::Folder, Some(ItemKind::Folder)) => {
                     self.corrections.push((path.clone(), None, Some(Entry::Folder)));
@@ -162,12 +150,11 @@ impl Survey {
         &mut self,
         suspects: Vec<(VaultPath, Option<FileEntry>)>,
         blobs: &dyn BlobStore,
-        filter: &Filter,
         stop: &Stop,
     ) -> Result<(), RunError> {
         let suspects: Vec<_> = suspects
             .into_iter()
-            .map(|(path, believed)| (self.origin(&path, believed.as_ref(), filter), path, believed))
+            .map(|(path, believed)| (self.origin(&path, believed.as_ref()), path, believed))
             .collect();
         let mut recognised = futures_util::stream::iter(suspects)
             .map(async |(origin, path, believed)| (recognise(blobs, &path, origin).await, path, believed))
@@ -192,15 +179,15 @@ impl Survey {
                 self.corrections.push((path.clone(), was, is.clone()));
             }
             if let Some(entry) = is {
-                self.weigh(path, entry, filter);
+                self.weigh(path, entry);
             }
         }
     }
 
     /// Where the file at `path` may come from.
-    fn origin(&self, path: &VaultPath, believed: Option<&FileEntry>, filter: &Filter) -> Origin {
+    fn origin(&self, path: &VaultPath, believed: Option<&FileEntry>) -> Origin {
         let item = match self.items.get(path) {
-            Some(Item { uid, kind: ItemKind::File(file) }) if filter.admits(path) => {
+            Some(Item { uid, kind: ItemKind::File(file) }) => {
                 file.hash.map(|hash| Noted { hash, uid: *uid, ctime: file.ctime })
             }
             _ => None,
@@ -210,10 +197,10 @@ impl Survey {
     }
 
     /// Takes an entry that holds: drops the item that it fulfils, or keeps both for the plan.
-    fn weigh(&mut self, path: VaultPath, entry: Entry, filter: &Filter) {
+    fn weigh(&mut self, path: VaultPath, entry: Entry) {
         match self.items.get(&path) {
-            Some(item) if filter.admits(&path) && item.is_applied(Some(&entry)) => {
-                self.items.remove(&path);
+            Some(item) if item.is_applied(Some(&entry)) => {
+                self.items.swap_remove(&path);
                 return;
             }
             Some(_) => {}

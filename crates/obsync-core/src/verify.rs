@@ -5,8 +5,8 @@ use obsync_proto::{Cursor, VaultPath};
 
 use crate::blob::{BlobErrorKind, ListedKind};
 use crate::filter::Filter;
-use crate::item::{FileItem, Item, ItemKind};
-use crate::listing::{Listing, oversized};
+use crate::item::{FileItem, ItemKind};
+use crate::listing::{Items, Listing, oversized};
 use crate::mirror::{Failure, Mirror, Options, RunError};
 use crate::reconcile::found;
 use crate::state::Entry;
@@ -54,14 +54,14 @@ impl Mirror {
     /// # Errors
     /// [`RunError`] where the vault, the destination or the state cannot be read.
     pub async fn verify(&self, filter: &Filter, deep: bool, options: &Options) -> Result<Verification, RunError> {
-        let mut listing = Listing::default();
+        let mut listing = Listing::new(filter);
         listing.open(self, Cursor::START, options.retry).await?;
         let mut result = Verification::default();
         result
             .refused
             .extend(listing.refused.into_values().map(|(_, r)| Failure { path: r.name, error: r.reason.to_string() }));
         result.refused.extend(oversized(&listing.oversized));
-        let doubts = self.compare(listing.items, filter, deep, &mut result).await?;
+        let doubts = self.compare(listing.items, deep, &mut result).await?;
         self.resolve(doubts, deep, &mut result).await?;
         result.missing.sort();
         result.extra.sort();
@@ -70,19 +70,13 @@ impl Mirror {
     }
 
     /// Compares names, kinds, sizes and versions; gives the files that have to be read.
-    async fn compare(
-        &self,
-        items: std::collections::HashMap<VaultPath, Item>,
-        filter: &Filter,
-        deep: bool,
-        result: &mut Verification,
-    ) -> Result<Vec<Doubt>, RunError> {
+    async fn compare(&self, items: Items, deep: bool, result: &mut Verification) -> Result<Vec<Doubt>, RunError> {
         let mut found = found(self.blobs.as_ref()).await?;
         let mut doubts = Vec::new();
         let mut unread = Vec::new();
         // Told of by name already.
         items.iter().filter(|(_, item)| item.kind == ItemKind::Unreadable).for_each(|(path, _)| _ = found.remove(path));
-        let live = items.into_iter().filter(|(path, item)| item.is_live() && filter.admits(path));
+        let live = items.into_iter().filter(|(_, item)| item.is_live());
         for (path, item) in live {
             match (&item.kind, found.remove(&path)) {
                 (ItemKind::File(file), Some(ListedKind::File { size, .. })) if size != file.size() => {

@@ -15,7 +15,7 @@ use super::lease::{LeaseGate, LeaseKeeper};
 use super::{Failure, Mirror, Options, Report, RunError};
 use crate::blob::{BlobError, BlobErrorKind, Stamp};
 use crate::item::{FileItem, Item, ItemKind};
-use crate::listing::{Listing, oversized};
+use crate::listing::{Items, Listing, oversized};
 use crate::plan::{Copy, Delete, Fetch, Plan, plan};
 use crate::progress::{Action, Progress};
 use crate::reconcile::Survey;
@@ -54,20 +54,20 @@ async fn rehearse(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut 
     report.complete = scope.compares_destination;
     let head = head.unwrap_or_default();
     report.cursor = head.cursor;
-    let mut listing = Listing::default();
+    let mut listing = Listing::new(&options.filter);
     scope.seed(&mut listing, &head, mirror);
     let Some((mut listing, _)) = list(mirror, options, stop, scope.cursor, listing).await? else {
         report.incomplete = true;
         return Ok(());
     };
-    let refused = refuse(mirror, options, scope, &mut listing).await?;
-    let survey = survey(mirror, options, stop, scope, listing.items).await?;
+    let refused = refuse(mirror, scope, &mut listing).await?;
+    let survey = survey(mirror, stop, scope, listing.items).await?;
     let Some(survey) = survey.filter(|survey| !survey.cut_short) else {
         report.incomplete = true;
         return Ok(());
     };
     let files = survey.corrected_files().unwrap_or(head.files);
-    let plan = plan(survey.items, &survey.known, files, &options.rules);
+    let plan = plan(survey.items, &survey.known, files, options.rules);
     report.failed = refused.into_iter().map(|f| f.failure).chain(oversized(&listing.oversized)).collect();
     tell_plan(mirror, &plan, report);
     report.unchanged = plan.unchanged(files, &survey.known);
@@ -113,7 +113,7 @@ async fn perform(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut R
         leftovers,
     };
     if scope.is_whole_vault() {
-        run.journal.begin_anew(options.rules.filter.canonical());
+        run.journal.begin_anew(options.filter.canonical());
     }
     let result = run.passes(scope).await;
     let ended = match result {
@@ -140,7 +140,7 @@ impl Scope {
     fn of(head: Option<&Head>, options: &Options) -> Self {
         let compares_destination = options.complete || head.is_none_or(|head| head.unfinished);
         let cursor = match head {
-            Some(head) if !compares_destination && head.filter == options.rules.filter.canonical() => head.cursor,
+            Some(head) if !compares_destination && head.filter == options.filter.canonical() => head.cursor,
             _ => Cursor::START,
         };
         Self { cursor, compares_destination }
@@ -174,18 +174,12 @@ async fn list(
 }
 
 /// `None`: the time to stop came first.
-async fn survey(
-    mirror: &Mirror,
-    options: &Options,
-    stop: &Stop,
-    scope: Scope,
-    items: HashMap<VaultPath, Item>,
-) -> Result<Option<Survey>, RunError> {
-    let (state, id, filter) = (mirror.state.as_ref(), mirror.id(), &options.rules.filter);
+async fn survey(mirror: &Mirror, stop: &Stop, scope: Scope, items: Items) -> Result<Option<Survey>, RunError> {
+    let (state, id) = (mirror.state.as_ref(), mirror.id());
     if scope.compares_destination {
-        Survey::of_vault_and_destination(items, state, &id, mirror.blobs.as_ref(), filter, stop).await
+        Survey::of_vault_and_destination(items, state, &id, mirror.blobs.as_ref(), stop).await
     } else if scope.is_whole_vault() {
-        stop.or(Survey::of_vault(items, state, &id, filter)).await.transpose()
+        stop.or(Survey::of_vault(items, state, &id)).await.transpose()
     } else {
         stop.or(Survey::of_changes(items, state, &id)).await.transpose()
     }
@@ -206,12 +200,7 @@ impl Noted {
 
 /// Takes out of a listing what cannot be applied: records that cannot be read, paths that the destination cannot
 /// hold, files that have something below them.
-async fn refuse(
-    mirror: &Mirror,
-    options: &Options,
-    scope: Scope,
-    listing: &mut Listing,
-) -> Result<Vec<Noted>, RunError> {
+async fn refuse(mirror: &Mirror, scope: Scope, listing: &mut Listing) -> Result<Vec<Noted>, RunError> {
     let noted = |name: String, error: String, record: Record| Noted { failure: Failure { path: name, error }, record };
     let mut refused: Vec<Noted> = std::mem::take(&mut listing.refused)
         .into_values()
@@ -220,17 +209,13 @@ async fn refuse(
     let mut refuse = |path: &VaultPath, item: &Item, error: String| {
         refused.push(noted(path.to_string(), error, record(mirror, path, item)));
     };
-    let is_wanted = |path: &VaultPath, item: &Item| item.is_live() && options.rules.filter.admits(path);
-    listing.items.retain(|path, item| match mirror.blobs.check(path) {
-        Err(error) if is_wanted(path, item) => {
-            refuse(path, item, error.to_string());
-            false
-        }
-        _ => true,
+    listing.items.retain(|path, item| {
+        let fit = if item.is_live() { mirror.blobs.check(path) } else { Ok(()) };
+        fit.map_err(|error| refuse(path, item, error.to_string())).is_ok()
     });
     if mirror.blobs.keeps_folders() {
-        let wanted = listing.items.iter().filter(|(path, item)| is_wanted(path, item));
-        let folders: HashSet<VaultPath> = wanted.flat_map(|(path, _)| path.ancestors()).collect();
+        let live = listing.items.iter().filter(|(_, item)| item.is_live());
+        let folders: HashSet<VaultPath> = live.flat_map(|(path, _)| path.ancestors()).collect();
         for (path, item) in files_among(mirror, scope, &folders, &listing.items).await? {
             refuse(&path, &item, "refused: the vault also has a folder of this name, with something in it".to_owned());
             listing.items.insert(path, Item { uid: item.uid, kind: ItemKind::Deleted });
@@ -248,7 +233,7 @@ async fn files_among(
     mirror: &Mirror,
     scope: Scope,
     folders: &HashSet<VaultPath>,
-    items: &HashMap<VaultPath, Item>,
+    items: &Items,
 ) -> Result<Vec<(VaultPath, Item)>, RunError> {
     let is_file = |item: &&Item| matches!(item.kind, ItemKind::File(_));
     let listed = |path: &VaultPath| Some((path.clone(), items.get(path).filter(is_file)?.clone()));
@@ -300,7 +285,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Lists and applies, and does so once more for what the service no longer had; gives the cursor reached.
     async fn passes(&mut self, mut scope: Scope) -> Result<Cursor, RunError> {
-        let mut listing = Listing::default();
+        let mut listing = Listing::new(&self.options.filter);
         scope.seed(&mut listing, self.journal.head(), self.mirror);
         let mut pass = 1;
         loop {
@@ -312,12 +297,12 @@ impl Run<'_> {
             let cursor = listed.cursor;
             if cursor < scope.cursor {
                 // The vault's history was begun anew: what is new since the old cursor means nothing.
-                self.journal.begin_anew(self.options.rules.filter.canonical());
+                self.journal.begin_anew(self.options.filter.canonical());
                 scope = Scope { cursor: Cursor::START, ..scope };
-                listing = Listing::default();
+                listing = Listing::new(&self.options.filter);
                 continue;
             }
-            let refused = refuse(self.mirror, self.options, scope, &mut listed).await?;
+            let refused = refuse(self.mirror, scope, &mut listed).await?;
             // What an earlier pass failed at, and this one looks at anew.
             self.failures.retain(|noted| !listed.items.contains_key(noted.failure.path.as_str()));
             self.failures.extend(refused);
@@ -336,7 +321,7 @@ impl Run<'_> {
             }
             pass += 1;
             scope = Scope { cursor, compares_destination: false };
-            listing = Listing::default();
+            listing = Listing::new(&self.options.filter);
             for fetch in gone {
                 listing.add_item(fetch.path, Item { uid: fetch.uid, kind: ItemKind::File(fetch.file) });
             }
@@ -347,11 +332,11 @@ impl Run<'_> {
     async fn pass(
         &mut self,
         scope: Scope,
-        items: HashMap<VaultPath, Item>,
+        items: Items,
         connection: Box<dyn Connection>,
         cursor: Cursor,
     ) -> Result<Vec<Fetch>, RunError> {
-        let Some(survey) = survey(self.mirror, self.options, self.stop, scope, items).await? else {
+        let Some(survey) = survey(self.mirror, self.stop, scope, items).await? else {
             self.report.incomplete = true;
             return Ok(Vec::new());
         };
@@ -367,7 +352,7 @@ impl Run<'_> {
             (self.report.incomplete, self.unsettled) = (true, true);
             return Ok(Vec::new());
         }
-        let mut plan = plan(items, &known, self.journal.files(), &self.options.rules);
+        let mut plan = plan(items, &known, self.journal.files(), self.options.rules);
         if self.held {
             // Records that nobody could read: what seems to be gone may be among them.
             plan.spare_deletions();
@@ -703,7 +688,7 @@ impl Run<'_> {
         let noted = std::mem::take(&mut self.failures);
         if !self.held {
             head.cursor = cursor;
-            head.filter = self.options.rules.filter.canonical().to_owned();
+            head.filter = self.options.filter.canonical().to_owned();
             head.pending = noted.iter().map(Noted::to_pending).collect();
         }
         self.take_failures(noted);

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use obsync_core::filter::Filter;
 use obsync_core::mirror::Options;
-use obsync_core::plan::Rules;
 use obsync_core::state::Entry;
 use obsync_core::stop::Stop;
 use obsync_proto::ContentHash;
@@ -162,11 +161,11 @@ async fn die_everywhere(
 
 fn without_notes(fixture: &Fixture) -> Options {
     let filter = Filter::new(&[], &["*.md".to_owned()]).unwrap();
-    Options { rules: Rules { filter, ..Rules::default() }, ..fixture.options.clone() }
+    Options { filter, ..fixture.options.clone() }
 }
 
 fn plain(fixture: &Fixture) -> Options {
-    Options { rules: Rules::default(), complete: false, ..fixture.options.clone() }
+    Options { filter: Filter::default(), complete: false, ..fixture.options.clone() }
 }
 
 /// Regression: what a complete run had found missing was forgotten, and the next run looked only at what was new.

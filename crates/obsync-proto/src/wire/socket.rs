@@ -1,6 +1,7 @@
 //! The WebSocket's control messages (`protocol.md` §3). Content travels beside them, in binary frames.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -308,19 +309,31 @@ pub enum MessageError {
     },
 }
 
+/// A text in the frame itself, unless it has escapes: inside an `Option`, serde copies a plain `Cow`.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
 /// All fields of all messages side by side, so that a frame is read once.
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(default, borrow)]
-    op: Option<Cow<'a, str>>,
+    op: Option<Text<'a>>,
     #[serde(default, borrow)]
-    res: Option<Cow<'a, str>>,
+    res: Option<Text<'a>>,
     #[serde(default, borrow)]
-    status: Option<Cow<'a, str>>,
+    status: Option<Text<'a>>,
     #[serde(default, borrow)]
-    msg: Option<Cow<'a, str>>,
+    msg: Option<Text<'a>>,
     #[serde(default, borrow)]
-    err: Option<Cow<'a, str>>,
+    err: Option<Text<'a>>,
     #[serde(default, deserialize_with = "number::unsigned")]
     version: u64,
     #[serde(default, rename = "perFileMax", deserialize_with = "some_size")]
@@ -343,8 +356,8 @@ struct Fields<'a> {
     folder: bool,
     #[serde(default, deserialize_with = "number::or_default")]
     deleted: bool,
-    #[serde(default)]
-    device: Option<String>,
+    #[serde(default, borrow)]
+    device: Option<Text<'a>>,
     #[serde(default, deserialize_with = "number::unsigned")]
     user: u64,
     #[serde(default)]
@@ -381,8 +394,10 @@ impl<'a> Fields<'a> {
             (Some("ready"), _) => Incoming::Ready(Cursor(self.version)),
             (Some("pong"), _) => Incoming::Pong,
             (None, Some("ok")) => Incoming::Accepted { per_file_max: self.per_file_max },
-            (None, Some("err")) => Incoming::Refused(self.msg.or(self.err).unwrap_or(Cow::Borrowed("no reason given"))),
-            (None, None) if self.err.is_some() => Incoming::Failed(self.err.unwrap_or_default()),
+            (None, Some("err")) => {
+                Incoming::Refused(self.msg.or(self.err).map_or(Cow::Borrowed("no reason given"), |text| text.0))
+            }
+            (None, None) if self.err.is_some() => Incoming::Failed(self.err.map(|text| text.0).unwrap_or_default()),
             (None, None) if self.deleted => Incoming::Gone,
             (None, None) => match self.size {
                 Some(size) => Incoming::Content { size, pieces: self.pieces },

@@ -11,9 +11,9 @@ use crate::generate::{self, Shape};
 use crate::tree::assert_same_tree;
 use crate::vault::Change;
 
-fn filter(include: &[&str], exclude: &[&str]) -> Rules {
+fn filter(include: &[&str], exclude: &[&str]) -> Filter {
     let owned = |globs: &[&str]| globs.iter().map(|g| (*g).to_owned()).collect::<Vec<_>>();
-    Rules { filter: Filter::new(&owned(include), &owned(exclude)).unwrap(), ..Rules::default() }
+    Filter::new(&owned(include), &owned(exclude)).unwrap()
 }
 
 /// Promise 7: a run pulls at most what changed.
@@ -135,7 +135,7 @@ fn hard_names() -> Vec<String> {
 pub async fn a_widened_filter_fetches_what_it_newly_lets_through(pairs: &Pairs) {
     let mut fixture = pairs.fixture().await;
     fixture.vault.fill(&Shape::small(5));
-    let notes = fixture.sync_ruled(filter(&["*.md"], &[])).await;
+    let notes = fixture.sync_filtered(filter(&["*.md"], &[])).await;
     assert!(notes.is_success() && fixture.paths().iter().all(|path| path.ends_with(".md")));
     let written = fixture.paths().len() as u64;
     fixture.pulls();
@@ -150,7 +150,7 @@ pub async fn a_narrowed_filter_removes_what_it_keeps_out(pairs: &Pairs) {
     fixture.vault.fill(&Shape::small(6));
     fixture.sync_exact().await;
     fixture.pulls();
-    let report = fixture.sync_ruled(filter(&[], &["*.md"])).await;
+    let report = fixture.sync_filtered(filter(&[], &["*.md"])).await;
     assert!(report.is_success(), "{report:?}");
     assert_eq!(fixture.pulls(), 0);
     let expected = fixture.vault.tree().filtered(|path| !path.ends_with(".md"));

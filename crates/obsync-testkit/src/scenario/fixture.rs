@@ -8,6 +8,7 @@ use futures_util::TryStreamExt;
 use obsync_adapters::remote::{Api, ApiConfig, SocketConfig, SocketRemote};
 use obsync_core::blob::BlobStore;
 use obsync_core::clock::SystemClock;
+use obsync_core::filter::Filter;
 use obsync_core::mirror::{Mirror, Options, Report};
 use obsync_core::plan::Rules;
 use obsync_core::progress::Unobserved;
@@ -111,6 +112,11 @@ impl Fixture {
     /// Runs, and compares everything.
     pub async fn sync_complete(&self) -> Report {
         self.sync_with(&Options { complete: true, ..self.options.clone() }).await
+    }
+
+    /// Runs with another filter.
+    pub async fn sync_filtered(&self, filter: Filter) -> Report {
+        self.sync_with(&Options { filter, ..self.options.clone() }).await
     }
 
     /// Runs under other rules.

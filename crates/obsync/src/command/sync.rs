@@ -67,7 +67,8 @@ fn options(args: &Sync) -> Result<Options, Failure> {
     Ok(Options {
         complete: args.complete,
         dry_run: args.dry_run,
-        rules: Rules { filter, keep_deleted: args.keep_deleted, max_delete: args.max_delete.unwrap_or_default() },
+        filter,
+        rules: Rules { keep_deleted: args.keep_deleted, max_delete: args.max_delete.unwrap_or_default() },
         jobs: usize::from(args.jobs),
         ..Options::default()
     })

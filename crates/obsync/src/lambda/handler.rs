@@ -143,7 +143,7 @@ impl Round<'_> {
         let row = &vault.row;
         let options = Options {
             complete: self.request.sync_type == SyncType::Complete,
-            rules: self.ready.rules.clone(),
+            rules: self.ready.rules,
             holder: format!("Lambda request {}", self.invocation.request_id),
             ..Options::default()
         };
