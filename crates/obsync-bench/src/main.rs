@@ -142,9 +142,14 @@ fn measure(args: &Args) -> Result<()> {
     let json = args.json.clone().unwrap_or_else(|| root().join("target/obsync-bench.json"));
     let mut table = Table::new(&size);
     let mut failed = Vec::new();
+    // Removed at the end: ext4 is slow to make files where many were removed in the last minutes.
+    let mut used = Vec::new();
     for &bench in if args.benches.is_empty() { Bench::value_variants() } else { &args.benches } {
-        let measured = Stage::set(size, args.obsync.clone(), args.work.as_deref())
-            .and_then(|mut stage| bench.run(&mut stage, &mut table));
+        let measured = Stage::set(size, args.obsync.clone(), args.work.as_deref()).and_then(|mut stage| {
+            let measured = bench.run(&mut stage, &mut table);
+            used.push(stage.into_work());
+            measured
+        });
         if let Err(error) = measured {
             eprintln!("{bench:?} failed: {error}");
             failed.push(format!("{bench:?}"));

@@ -79,6 +79,11 @@ impl Stage {
         Ok(Self { size, service, stores, runtime, obsync, token, work, mirrors: 0 })
     }
 
+    /// Ends the servers, and leaves the folder.
+    pub(crate) fn into_work(self) -> TempDir {
+        self.work
+    }
+
     /// A folder for files of the bench.
     pub(crate) fn work(&self) -> &Path {
         self.work.path()
