@@ -1,4 +1,4 @@
-//! Destinations and state stores that fail, die or dawdle at a chosen call.
+//! Destinations, state stores and services that fail, die or dawdle at a chosen call.
 //!
 //! A [`FaultPlan`] is shared by the wrappers of one run, so that effects on the destination and on the state are
 //! numbered in one row. A crash test goes over that row:
@@ -34,15 +34,17 @@ use tokio::sync::watch;
 use crate::lock;
 
 mod blobs;
+mod remote;
 mod state;
 
 pub use blobs::FaultyBlobs;
+pub use remote::FaultyRemote;
 pub use state::FaultyState;
 
 /// One call of a wrapped store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// The store's method, with the seam before it: `blob.commit`, `state.finish`, `blob.write` for a writer's chunk.
+    /// The method, with the seam before it: `blob.commit`, `state.finish`, `blob.write` for a writer's chunk.
     pub name: &'static str,
     /// The path that it is about, where it is about one (of a copy: the target).
     pub path: Option<String>,

@@ -2,8 +2,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`memory`] | a destination and a state store in memory, with counters, open to tampering |
-//! | [`fault`] | wrappers that let any destination or state store fail, die or dawdle at a chosen call |
+//! | [`memory`] | a destination, a state store and a vault in memory, with counters, open to tampering |
+//! | [`fault`] | wrappers that let any destination, state store or service fail, die or dawdle at a chosen call |
 //! | [`conformance`] | the suites that every destination and every state store has to pass |
 //! | [`scenario`] | what runs of the engine do on every pair of a destination and a state store |
 //! | `s3` | (feature `s3`) an S3 server in this process, with counters and faults, open to tampering |

@@ -80,6 +80,21 @@ impl BlobCounts {
     }
 }
 
+/// A file as it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Its content.
+    pub content: Bytes,
+    /// It was written through the seam, and not put there behind its back.
+    pub own: bool,
+    /// Modification time, ms since 1970.
+    pub mtime: i64,
+    /// Creation time, ms since 1970.
+    pub ctime: i64,
+    /// Grows with everything that is written.
+    pub version: u64,
+}
+
 #[derive(Debug)]
 struct File {
     content: Bytes,
@@ -130,9 +145,24 @@ impl MemoryBlobs {
         self.lock().files.iter().map(|(path, file)| (path.to_string(), file.content.to_vec())).collect()
     }
 
+    /// Every file, with what is known of it.
+    pub fn stored(&self) -> BTreeMap<String, StoredFile> {
+        let shared = self.lock();
+        let stored = |file: &File| {
+            let (content, own) = (file.content.clone(), file.own);
+            StoredFile { content, own, mtime: file.mtime, ctime: file.ctime, version: file.version }
+        };
+        shared.files.iter().map(|(path, file)| (path.to_string(), stored(file))).collect()
+    }
+
+    /// Every folder.
+    pub fn folders(&self) -> BTreeSet<String> {
+        self.lock().folders.iter().map(ToString::to_string).collect()
+    }
+
     /// Every file and folder.
     pub fn tree(&self) -> Tree {
-        Tree { files: self.files(), folders: self.lock().folders.iter().map(ToString::to_string).collect() }
+        Tree { files: self.files(), folders: self.folders() }
     }
 
     /// Modification time and creation time of a file, ms since 1970.
