@@ -100,6 +100,11 @@ impl BlobError {
     pub fn new(kind: BlobErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
+
+    /// Whether what was asked for may have been done all the same: only the word of it did not come back.
+    pub fn leaves_doubt(&self) -> bool {
+        matches!(self.kind, BlobErrorKind::Unusable | BlobErrorKind::Other)
+    }
 }
 
 /// A place that holds a mirror's files under the vault's paths.

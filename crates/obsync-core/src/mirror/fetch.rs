@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use obsync_proto::Cursor;
 use obsync_proto::crypto::{ContentDecryptor, ContentError, Verified};
 use obsync_proto::session::Event;
 use obsync_proto::wire::limits::MAX_PIECE;
+use obsync_proto::{Cursor, VaultPath};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,8 @@ pub(super) enum Outcome {
     Failed(Fetch, String),
     /// The service no longer has this version of it.
     Gone(Fetch),
+    /// It may be at the destination or not: another outcome, which follows, tells of the error.
+    Unsure(VaultPath),
     /// Nothing further can succeed.
     Fatal(RunError),
     /// A connection could not be opened; the files it would have fetched are still waiting.
@@ -367,6 +369,11 @@ impl Worker {
                 Part::End(verified) => {
                     self.pool.gate.check()?;
                     let published = self.pool.leave.run_until_cancelled(writer.commit(verified)).await;
+                    if let Some(Err(error)) = &published
+                        && error.leaves_doubt()
+                    {
+                        self.tell(Outcome::Unsure(fetch.path.clone()));
+                    }
                     let Some(stamp) = published.transpose()? else { return Ok(None) };
                     let (hash, size) = (verified.hash(), verified.size());
                     let (uid, mtime, ctime) = (fetch.uid, meta.mtime, meta.ctime);

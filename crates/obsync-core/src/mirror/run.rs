@@ -110,6 +110,7 @@ async fn perform(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut R
         failures: Vec::new(),
         held: false,
         unsettled: false,
+        unsure: HashSet::new(),
         leftovers,
     };
     if scope.is_whole_vault() {
@@ -278,6 +279,8 @@ struct Run<'a> {
     held: bool,
     /// Something was begun at the destination that no note was taken of.
     unsettled: bool,
+    /// Paths at the destination that are as they were or as they were to be: the call failed that was to change them.
+    unsure: HashSet<VaultPath>,
     /// An earlier run may have left unfinished things at the destination.
     leftovers: bool,
 }
@@ -431,6 +434,13 @@ impl Run<'_> {
         self.fail_item(path, &item, error);
     }
 
+    /// Takes note that a path may have been changed although `error` came back.
+    fn doubt(&mut self, path: &VaultPath, error: &BlobError) {
+        if error.leaves_doubt() {
+            self.unsure.insert(path.clone());
+        }
+    }
+
     fn done(&self, action: Action<'_>) {
         self.mirror.observer.on(Progress::Done(action));
     }
@@ -447,6 +457,7 @@ impl Run<'_> {
                     self.done(Action::Folder { path });
                 }
                 Err(error) => {
+                    self.doubt(path, &error);
                     let item = Item { uid: self.cursor_uid(), kind: ItemKind::Folder };
                     self.fail_item(path, &item, usable(error)?);
                 }
@@ -479,6 +490,7 @@ impl Run<'_> {
                 Err(RunError::Destination(error)) if error.kind == BlobErrorKind::Unusable => return Err(error.into()),
                 Err(RunError::Destination(error)) => {
                     tracing::debug!(from = %copy.from, to = %copy.to.path, %error, "fetching instead of copying");
+                    self.doubt(&copy.to.path, &error);
                     fetches.push(copy.to);
                 }
                 Err(error) => return Err(error),
@@ -568,6 +580,10 @@ impl Run<'_> {
                 Some(Outcome::Written(fetch, entry)) => self.fetched(fetch, entry, known),
                 Some(Outcome::Failed(fetch, error)) => self.fail(&fetch, error),
                 Some(Outcome::Gone(fetch)) => followed.gone.push(fetch),
+                Some(Outcome::Unsure(path)) => {
+                    self.unsure.insert(path);
+                    continue;
+                }
                 Some(Outcome::Fatal(error)) => {
                     pool.drain.cancel();
                     pool.cut.cancel();
@@ -594,6 +610,7 @@ impl Run<'_> {
         self.report.downloaded += 1;
         self.report.bytes += entry.size;
         self.done(Action::Fetch { path: &fetch.path, size: entry.size });
+        self.unsure.remove(&fetch.path);
         let was = known.get(&fetch.path);
         self.journal.note(fetch.path, was, Some(Entry::File(entry)));
     }
@@ -620,16 +637,23 @@ impl Run<'_> {
                     Ok(()) => removed.push(path),
                     // What is there now is not obsync's: another program put a link or a folder in its place.
                     Err(error) if error.kind == BlobErrorKind::Unfit => removed.push(path),
-                    Err(error) => self.fail_deletion(&path, usable(error)?),
+                    Err(error) => {
+                        self.doubt(&path, &error);
+                        self.fail_deletion(&path, usable(error)?);
+                    }
                 }
             }
         }
-        if self.stops() {
-            // Not noted: the next run deletes once more, and then looks at the folders.
+        if self.stops() && self.mirror.blobs.keeps_folders() {
+            // There is no time for the folders. Not noted: the next run deletes once more, and then looks at them; but if
+            // the vault has the files again by then, it must not take them for being there.
+            self.unsure.extend(removed);
             return Ok(());
         }
         let stuck = self.remove_folders(&folders, &removed, wanted).await?;
-        // What lies in a folder that could not be removed stays recorded, so that the folder is tried again.
+        // What lies in a folder that could not be removed stays recorded, so that the folder is tried again; but it is
+        // gone.
+        self.unsure.extend(stuck.iter().cloned());
         let is_stuck = |path: &VaultPath| stuck.contains(path) || path.ancestors().any(|f| stuck.contains(&f));
         removed.retain(|path| !is_stuck(path));
         for folder in folders.iter().filter(|folder| !is_stuck(&folder.path)) {
@@ -701,10 +725,10 @@ impl Run<'_> {
         self.journal.finish(self.mirror, self.lease, head).await
     }
 
-    /// Whether the next run must not believe the state alone: this one left something in the air, or did not get as far
-    /// as to compare what an earlier one left.
+    /// Whether the next run must not believe the state alone: this one left something in the air or in doubt, or did not
+    /// get as far as to compare what an earlier one left.
     fn is_unfinished(&self) -> bool {
-        self.unsettled || self.leftovers
+        self.unsettled || self.leftovers || !self.unsure.is_empty()
     }
 
     /// Records what was done before an error, as far as that is possible.
