@@ -323,6 +323,8 @@ impl Run<'_> {
                 return Ok(cursor);
             }
             pass += 1;
+            // The next pass asks the state what there is.
+            self.journal.commit(self.mirror, &self.lease).await?;
             scope = Scope { cursor, compares_destination: false };
             listing = Listing::new(&self.options.filter);
             for fetch in gone {
