@@ -674,7 +674,7 @@ impl Run<'_> {
         self.journal.commit_if_due(self.mirror, &self.lease).await
     }
 
-    /// Removes, innermost first, the given folders and those around removed files that the vault does not have by
+    /// Removes, innermost first, the given folders and those around them and removed files that the vault does not have by
     /// themselves, as far as they are empty. Gives those that could not be removed.
     async fn remove_folders(
         &mut self,
@@ -687,7 +687,8 @@ impl Run<'_> {
         if !self.mirror.blobs.keeps_folders() || (folders.is_empty() && removed.is_empty()) {
             return Ok(stuck);
         }
-        let mut around: HashSet<VaultPath> = removed.iter().flat_map(VaultPath::ancestors).collect();
+        let gone = removed.iter().chain(folders.iter().map(|delete| &delete.path));
+        let mut around: HashSet<VaultPath> = gone.flat_map(VaultPath::ancestors).collect();
         around.retain(|path| !wanted.contains(path));
         let paths: Vec<VaultPath> = around.iter().cloned().collect();
         if !paths.is_empty() {
