@@ -203,17 +203,21 @@ impl Plan {
     }
 
     /// Moves the deletions to the front that stand in the way of something new: a file that becomes a folder, files
-    /// in a folder that becomes a file, and names that differ in case only, which some file systems take for one.
+    /// in a folder that becomes a file, and names that differ in case only, which some file systems take for one; with a
+    /// folder, what is in it.
     fn part_clears(&mut self, fetches: &[Fetch]) {
         let targets = || fetches.iter().map(|f| &f.path).chain(&self.folders);
         let files: HashSet<&VaultPath> = fetches.iter().map(|f| &f.path).collect();
         let folders: HashSet<VaultPath> =
             targets().flat_map(VaultPath::ancestors).chain(self.folders.iter().cloned()).collect();
         let folded: HashSet<String> = targets().map(|path| path.to_lowercase()).collect();
+        let is_folded = |path: &VaultPath| folded.contains(&path.to_lowercase());
+        let early: HashSet<VaultPath> =
+            self.deletes.iter().filter(|d| d.folder && is_folded(&d.path)).map(|d| d.path.clone()).collect();
         let in_the_way = |delete: &Delete| {
             (!delete.folder && folders.contains(&delete.path))
-                || delete.path.ancestors().any(|folder| files.contains(&folder))
-                || folded.contains(&delete.path.to_lowercase())
+                || delete.path.ancestors().any(|folder| files.contains(&folder) || early.contains(&folder))
+                || is_folded(&delete.path)
         };
         let (clears, deletes) = std::mem::take(&mut self.deletes).into_iter().partition(in_the_way);
         self.deletes = deletes;
