@@ -127,9 +127,16 @@ impl Plan {
 
     /// Leaves out everything that takes something away.
     pub fn spare_deletions(&mut self) {
-        self.clears.clear();
-        self.deletes.clear();
+        self.spare_files();
         self.forgets.clear();
+    }
+
+    /// Leaves out all deletions, and the folders that were to come in the place of files: where any two paths go
+    /// together, such a folder would be recorded, and the file that is still there forgotten.
+    fn spare_files(&mut self) {
+        self.deletes.clear();
+        let spared: HashSet<VaultPath> = self.clears.drain(..).map(|delete| delete.path).collect();
+        self.folders.retain(|folder| !spared.contains(folder));
     }
 
     /// Files of the mirror that stay as they are, out of `files` that it has, with `known` what was planned with.
@@ -182,7 +189,7 @@ pub fn plan(
     plan.replace_changed_kinds(&fetches, known);
     plan.part_clears(&fetches);
     plan.part_copies(&fetches, known);
-    plan.guard(files, rules);
+    plan.guard(known, files, rules);
     plan.sort();
     plan
 }
@@ -254,16 +261,21 @@ impl Plan {
         }
     }
 
-    /// Takes all deletions out if there are too many. The old path of a renamed file is no loss and does not count.
-    fn guard(&mut self, files: u64, rules: Rules) {
-        let renamed: HashSet<&VaultPath> = self.copies.iter().map(|c| &c.from).collect();
-        let lost = |d: &&Delete| !d.folder && !renamed.contains(&d.path);
+    /// Takes all deletions out if there are too many. The old path of a renamed file is no loss and does not count, be it
+    /// copied or, because it is in the way of something new and has to go before, fetched.
+    fn guard(&mut self, known: &HashMap<VaultPath, Entry>, files: u64, rules: Rules) {
+        let copied: HashSet<&VaultPath> = self.copies.iter().map(|c| &c.from).collect();
+        let fetched: HashSet<ContentHash> = self.fetches.iter().filter_map(|fetch| fetch.file.hash).collect();
+        let is_renamed = |path: &VaultPath| match known.get(path) {
+            Some(Entry::File(file)) => copied.contains(path) || fetched.contains(&file.hash),
+            _ => false,
+        };
+        let lost = |d: &&Delete| !d.folder && !is_renamed(&d.path);
         let deletes = self.clears.iter().chain(&self.deletes).filter(lost).count() as u64;
         let limit = rules.max_delete.of(files);
         if deletes > limit {
             self.guarded = Some(Guarded { deletes, limit });
-            self.clears.clear();
-            self.deletes.clear();
+            self.spare_files();
         }
     }
 
