@@ -129,6 +129,8 @@ impl Survey {
         found: HashMap<VaultPath, ListedKind>,
         suspects: &mut Vec<(VaultPath, Option<FileEntry>)>,
     ) {
+        let is_wanted_file =
+            |items: &Items, path: &VaultPath| matches!(items.get(path), Some(Item { kind: ItemKind::File(_), .. }));
         for (path, kind) in found {
             let wanted = self.items.get(&path).map(|item| &item.kind);
             match (kind, wanted) {
@@ -136,8 +138,12 @@ impl Survey {
                     self.corrections.push((path.clone(), None, Some(Entry::Folder)));
                     self.known.insert(path, Entry::Folder);
                 }
-                // In the way; if it is empty, it is removed.
+                // In the way, as is what is in it; what is empty is removed.
                 (ListedKind::Folder, Some(ItemKind::File(_))) => _ = self.known.insert(path, Entry::Folder),
+                (ListedKind::Folder, _) if path.ancestors().any(|above| is_wanted_file(&self.items, &above)) => {
+                    self.items.entry(path.clone()).or_insert(Item { uid: Uid::default(), kind: ItemKind::Deleted });
+                    self.known.insert(path, Entry::Folder);
+                }
                 (ListedKind::File { size, .. }, Some(ItemKind::File(file))) if file.size() != size => {}
                 (ListedKind::File { .. }, _) => suspects.push((path, None)),
                 _ => {}
