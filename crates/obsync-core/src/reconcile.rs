@@ -234,18 +234,23 @@ struct Origin {
 }
 
 /// The entry that a file at the destination deserves: for what the state believed, for what the vault has, or, where
-/// neither says anything, for what an earlier run noted with it. `None` for a file that is not obsync's.
+/// it is neither, for what an earlier run noted with it. `None` for a file that is not obsync's.
 async fn recognise(blobs: &dyn BlobStore, path: &VaultPath, origin: Origin) -> Result<Option<FileEntry>, BlobError> {
     let Origin { believed, item } = origin;
-    let mut candidates: Vec<Noted> = believed.into_iter().chain(item).collect();
-    if candidates.is_empty() {
-        candidates.extend(blobs.noted_hash(path).await?.map(|hash| Noted { hash, uid: Uid::default(), ctime: 0 }));
-    }
-    if candidates.is_empty() {
+    let candidates: Vec<Noted> = believed.into_iter().chain(item).collect();
+    let is_unknown = candidates.is_empty();
+    let by_note = async || Ok(blobs.noted_hash(path).await?.map(|hash| Noted { hash, uid: Uid::default(), ctime: 0 }));
+    let mut noted = if is_unknown { by_note().await? } else { None };
+    if is_unknown && noted.is_none() {
         return Ok(None);
     }
     let Some(Digest { hash, size, mtime, stamp }) = blobs.digest(path, false).await? else { return Ok(None) };
-    let origin = candidates.into_iter().find(|noted| noted.hash == hash);
+    let mut origin = candidates.into_iter().find(|candidate| candidate.hash == hash);
+    if origin.is_none() && !is_unknown {
+        // The state may be older than the file: obsync may have written it all the same.
+        noted = by_note().await?;
+    }
+    origin = origin.or(noted.filter(|noted| noted.hash == hash));
     Ok(origin.map(|Noted { uid, ctime, .. }| FileEntry { uid, hash, size, mtime, ctime, stamp }))
 }
 
