@@ -50,15 +50,22 @@ pub(super) async fn run(mirror: &Mirror, options: &Options, stop: &Stop) -> Repo
 /// Finds out what would be done.
 async fn rehearse(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut Report) -> Result<(), RunError> {
     let head = mirror.state.head(&mirror.id()).await?;
-    let scope = Scope::of(head.as_ref(), options);
+    let mut scope = Scope::of(head.as_ref(), options);
     report.complete = scope.compares_destination;
     let head = head.unwrap_or_default();
     report.cursor = head.cursor;
-    let mut listing = Listing::new(&options.filter);
-    scope.seed(&mut listing, &head, mirror);
-    let Some((mut listing, _)) = list(mirror, options, stop, scope.cursor, listing).await? else {
-        report.incomplete = true;
-        return Ok(());
+    let mut listing = loop {
+        let mut seed = Listing::new(&options.filter);
+        scope.seed(&mut seed, &head, mirror);
+        let Some((listing, _)) = list(mirror, options, stop, scope.cursor, seed).await? else {
+            report.incomplete = true;
+            return Ok(());
+        };
+        if listing.cursor >= scope.cursor {
+            break listing;
+        }
+        // The vault's history was begun anew.
+        scope = Scope { cursor: Cursor::START, ..scope };
     };
     let refused = refuse(mirror, scope, &mut listing).await?;
     let survey = survey(mirror, stop, scope, listing.items).await?;
