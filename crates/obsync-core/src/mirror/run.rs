@@ -450,6 +450,14 @@ impl Run<'_> {
         }
     }
 
+    /// Takes back a failure to clear `path`, because of what came in its place; whether there was one. Were it kept by
+    /// name, the next run would delete what the vault has there now.
+    fn take_back(&mut self, path: &VaultPath) -> bool {
+        let before = self.failures.len();
+        self.failures.retain(|noted| noted.failure.path != path.as_str());
+        self.failures.len() < before
+    }
+
     fn done(&self, action: Action<'_>) {
         self.mirror.observer.on(Progress::Done(action));
     }
@@ -458,6 +466,11 @@ impl Run<'_> {
         for path in folders {
             if self.stops() {
                 break;
+            }
+            if self.take_back(path) {
+                let item = Item { uid: self.cursor_uid(), kind: ItemKind::Folder };
+                self.fail_item(path, &item, "the file that is there cannot be removed".to_owned());
+                continue;
             }
             self.gate.check()?;
             match self.mirror.blobs.create_folder(path).await {
@@ -514,6 +527,7 @@ impl Run<'_> {
         let Fetch { path, uid, file } = &copy.to;
         let FileEntry { hash, size, .. } = copy.source;
         let entry = FileEntry { uid: *uid, hash, size, mtime: file.mtime, ctime: file.ctime, stamp };
+        self.take_back(path);
         self.report.copied += 1;
         self.done(Action::Copy { from: &copy.from, to: path });
         self.journal.note(path.clone(), known.get(path), Some(Entry::File(entry)));
@@ -619,6 +633,7 @@ impl Run<'_> {
         self.report.downloaded += 1;
         self.report.bytes += entry.size;
         self.done(Action::Fetch { path: &fetch.path, size: entry.size });
+        self.take_back(&fetch.path);
         self.unsure.remove(&fetch.path);
         let was = known.get(&fetch.path);
         self.journal.note(fetch.path, was, Some(Entry::File(entry)));
