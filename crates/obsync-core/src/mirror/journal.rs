@@ -17,13 +17,15 @@ pub(super) struct Journal {
     /// The head as it was, with what changes during a run: the count of files.
     head: Head,
     waiting: HashMap<VaultPath, Option<Entry>>,
+    /// A commit failed: what it held may not be recorded.
+    broken: bool,
     every: Duration,
     last: Instant,
 }
 
 impl Journal {
     pub(super) fn new(head: Head, every: Duration) -> Self {
-        Self { head, waiting: HashMap::new(), every, last: Instant::now() }
+        Self { head, waiting: HashMap::new(), broken: false, every, last: Instant::now() }
     }
 
     /// Notes what is now at `path` (`None`: nothing), and what was known to be there.
@@ -36,6 +38,11 @@ impl Journal {
     /// Files in the mirror now.
     pub(super) fn files(&self) -> u64 {
         self.head.files
+    }
+
+    /// Whether something that was noted may not be recorded.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Corrects the count of files, after all entries were counted.
@@ -83,7 +90,9 @@ impl Journal {
         }
         self.head.unfinished = true;
         let commit = Commit { entries: self.waiting.drain().collect(), head: self.head.clone() };
-        mirror.state.commit(lease, commit).await?;
+        let committed = mirror.state.commit(lease, commit).await;
+        self.broken |= committed.is_err();
+        committed?;
         self.last = Instant::now();
         Ok(())
     }

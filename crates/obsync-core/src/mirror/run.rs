@@ -753,7 +753,7 @@ impl Run<'_> {
     /// Whether the next run must not believe the state alone: this one left something in the air or in doubt, or did not
     /// get as far as to compare what an earlier one left.
     fn is_unfinished(&self) -> bool {
-        self.unsettled || self.leftovers || !self.unsure.is_empty()
+        self.unsettled || self.leftovers || !self.unsure.is_empty() || self.journal.is_broken()
     }
 
     /// Records what was done before an error, as far as that is possible.
