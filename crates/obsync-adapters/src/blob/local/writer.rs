@@ -15,18 +15,12 @@ use super::publish::Publisher;
 use super::temp::Temp;
 use super::{WRITE_BUFFER, blocking};
 
-/// Bytes of a large file that are written before they are put on the disk, while the next ones are on their way. Else all of
-/// it would be left for the end, and in the system's memory until then.
-const SYNC_EVERY: u64 = 16 * 1024 * 1024;
-
 /// See [`BlobStore::writer`](obsync_core::blob::BlobStore::writer).
 pub(super) struct LocalWriter {
     publisher: Arc<Publisher>,
     path: VaultPath,
     meta: BlobMeta,
     written: u64,
-    /// Bytes that may not be on the disk yet.
-    unsynced: u64,
     content: Content,
 }
 
@@ -43,7 +37,7 @@ pub(super) enum Content {
 
 impl LocalWriter {
     pub(super) fn new(publisher: Arc<Publisher>, path: VaultPath, meta: BlobMeta) -> Self {
-        Self { publisher, path, meta, written: 0, unsynced: 0, content: Content::Held(Vec::new()) }
+        Self { publisher, path, meta, written: 0, content: Content::Held(Vec::new()) }
     }
 
     fn take(&mut self) -> Content {
@@ -81,19 +75,8 @@ impl BlobWriter for LocalWriter {
             return Ok(());
         }
         let (content, folder, path) = (self.take(), self.publisher.folder().clone(), self.path.clone());
-        self.unsynced += chunk.len() as u64;
-        let is_sync_due = self.unsynced >= SYNC_EVERY;
-        let temp = blocking(move || {
-            let temp = append(content.into_file(&folder, &path)?, &chunk, &path)?;
-            if is_sync_due {
-                temp.file.sync_data().map_err(|e| fault(&path, "write", &e))?;
-            }
-            Ok(temp)
-        });
-        self.content = Content::File(temp.await?);
-        if is_sync_due {
-            self.unsynced = 0;
-        }
+        let temp = blocking(move || append(content.into_file(&folder, &path)?, &chunk, &path)).await?;
+        self.content = Content::File(temp);
         Ok(())
     }
 
