@@ -16,7 +16,7 @@ use super::temp::Temp;
 use super::writer::Content;
 
 /// Groups that are under way at once: one is written while the other waits for the disk.
-const MOST_GROUPS: usize = 2;
+const MOST_WORKERS: usize = 2;
 
 /// Files in a group, at most. Each is open until it has its name.
 const MOST_FILES: usize = 256;
@@ -34,7 +34,7 @@ pub(super) struct Publisher {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Vec<Finished>,
-    groups: usize,
+    workers: usize,
 }
 
 /// A file with all of its content.
@@ -69,43 +69,51 @@ impl Publisher {
         let is_free = {
             let mut queue = lock(&self.queue);
             queue.waiting.push(Finished { path, content, hash, mtime, published });
-            let is_free = queue.groups < MOST_GROUPS;
-            queue.groups += usize::from(is_free);
+            let is_free = queue.workers < MOST_WORKERS;
+            queue.workers += usize::from(is_free);
             is_free
         };
         if is_free {
-            let group = Group { publisher: self.clone() };
-            drop(tokio::task::spawn_blocking(move || group.work()));
+            let worker = Worker { publisher: self.clone(), has_ended: false };
+            drop(tokio::task::spawn_blocking(move || worker.work()));
         }
         answer.await.unwrap_or_else(|_| Err(BlobError::new(BlobErrorKind::Unusable, "the program is ending")))
     }
 }
 
-/// One of the groups under way.
-struct Group {
+/// Publishes one group after the other.
+struct Worker {
     publisher: Arc<Publisher>,
+    has_ended: bool,
 }
 
-impl Group {
+impl Worker {
     /// Publishes what waits until nothing does.
-    fn work(self) {
-        loop {
-            let files = {
-                let mut queue = lock(&self.publisher.queue);
-                let count = queue.waiting.len().min(MOST_FILES);
-                if count == 0 {
-                    return;
-                }
-                queue.waiting.drain(..count).collect()
-            };
+    fn work(mut self) {
+        while let Some(files) = self.next() {
             self.publish(files);
         }
+    }
+
+    /// The next group. Where there is none, the worker counts as gone from that very look at the queue on: whoever adds a
+    /// file after it starts another.
+    fn next(&mut self) -> Option<Vec<Finished>> {
+        let mut queue = lock(&self.publisher.queue);
+        if queue.waiting.is_empty() {
+            queue.workers -= 1;
+            self.has_ended = true;
+            return None;
+        }
+        let count = queue.waiting.len().min(MOST_FILES);
+        Some(queue.waiting.drain(..count).collect())
     }
 
     fn publish(&self, files: Vec<Finished>) {
         let folder = &self.publisher.folder;
         let mut written = Vec::with_capacity(files.len());
         for Finished { path, content, hash, mtime, published } in files {
+            // Written to as it came, it may have met a fault that somebody else's `syncfs` was told of.
+            let is_fresh = matches!(content, Content::Held(_));
             if published.is_closed() {
                 continue;
             }
@@ -114,16 +122,28 @@ impl Group {
                 Ok(temp)
             });
             match prepared {
-                Ok(temp) => written.push((temp, path, published)),
+                Ok(temp) => written.push(Written { temp, is_fresh, path, published }),
                 // Nobody waits for it any more.
                 Err(error) => drop(published.send(Err(error))),
             }
         }
-        let together = written.len() >= SYNC_TOGETHER && sync_file_system(&written[0].0.file);
-        for (temp, path, published) in written {
-            drop(published.send(publish_one(folder, temp, &path, together)));
+        let fresh: Vec<&File> = written.iter().filter(|file| file.is_fresh).map(|file| &file.temp.file).collect();
+        let together = fresh.len() >= SYNC_TOGETHER && sync_file_system(fresh[0]);
+        for Written { temp, is_fresh, path, published } in written {
+            if !published.is_closed() {
+                drop(published.send(publish_one(folder, temp, &path, together && is_fresh)));
+            }
         }
     }
+}
+
+/// A file that lacks nothing but its name.
+struct Written {
+    temp: Temp,
+    /// Written as a whole just now.
+    is_fresh: bool,
+    path: VaultPath,
+    published: oneshot::Sender<Result<Stamp, BlobError>>,
 }
 
 fn publish_one(folder: &Folder, temp: Temp, path: &VaultPath, is_synced: bool) -> Result<Stamp, BlobError> {
@@ -133,9 +153,16 @@ fn publish_one(folder: &Folder, temp: Temp, path: &VaultPath, is_synced: bool) -
     folder.reveal(temp, path)
 }
 
-impl Drop for Group {
+impl Drop for Worker {
     fn drop(&mut self) {
-        lock(&self.publisher.queue).groups -= 1;
+        if !self.has_ended {
+            // A panic. Who waits for what it has not come to hears of an error, if nobody else takes it on.
+            let mut queue = lock(&self.publisher.queue);
+            queue.workers -= 1;
+            if queue.workers == 0 {
+                queue.waiting.clear();
+            }
+        }
     }
 }
 
@@ -151,7 +178,7 @@ fn sync_file_system(_: &File) -> bool {
     false
 }
 
-/// Whether `syncfs` says here that something could not be written: from Linux 5.8 on, for file systems that stand on
+/// Whether `syncfs` says here that something could not be written (data from Linux 5.8 on, all else from 5.17 on), for file systems that stand on
 /// a disk by themselves (`linux/magic.h` has their numbers). One over a network or over another one may not hand the
 /// call on.
 #[cfg(target_os = "linux")]
@@ -165,7 +192,7 @@ fn reports_faults(file: &File) -> bool {
         let name = rustix::system::uname();
         let release = name.release().to_string_lossy();
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 8)
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 17)
     });
     *KERNEL && rustix::fs::fstatfs(file).is_ok_and(|fs| matches!(fs.f_type as u64, EXT4 | XFS | BTRFS | F2FS | TMPFS))
 }
