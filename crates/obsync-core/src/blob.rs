@@ -81,6 +81,8 @@ pub enum BlobErrorKind {
     Changed,
     /// Nothing can be written at all: out of reach, full, read-only, access denied.
     Unusable,
+    /// This one file may not be touched: access is denied. Nothing was changed.
+    Denied,
     /// Another fault with this one file.
     Other,
 }

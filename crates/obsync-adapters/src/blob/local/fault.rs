@@ -41,6 +41,7 @@ fn kind_of(kind: ErrorKind) -> BlobErrorKind {
         | ErrorKind::NotADirectory
         | ErrorKind::CrossesDevices => BlobErrorKind::Unfit,
         ErrorKind::NotFound => BlobErrorKind::NotFound,
+        ErrorKind::PermissionDenied => BlobErrorKind::Denied,
         _ => BlobErrorKind::Other,
     }
 }

@@ -96,7 +96,7 @@ impl Walk<'_> {
     /// A folder that this user may not read (`lost+found`, say) is not obsync's own. Were it after all, what the vault has
     /// in it would fail by name.
     fn fail_unless_foreign(&mut self, path: &str, error: BlobError) -> Result<(), Over> {
-        if path.is_empty() || error.kind != BlobErrorKind::Other {
+        if path.is_empty() || error.kind != BlobErrorKind::Denied {
             return self.fail(error);
         }
         tracing::warn!(%error, "left out of the listing");
