@@ -255,7 +255,13 @@ impl Worker {
                 None => match self.pool.open(given.take()).await {
                     Ok(Some(open)) => open,
                     Ok(None) => return,
-                    Err(error) => return self.tell(Outcome::Unreachable(error)),
+                    Err(error) => {
+                        if !self.pool.width.has_open() {
+                            // Out of reach: the others need not find that out one after the other.
+                            self.pool.drain.cancel();
+                        }
+                        return self.tell(Outcome::Unreachable(error));
+                    }
                 },
             };
             let Some((job, memory)) = self.pool.next_job().await else { return };
