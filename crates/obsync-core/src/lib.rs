@@ -25,3 +25,4 @@ pub mod state;
 pub mod stop;
 pub mod transfer;
 pub mod verify;
+pub mod watch;

@@ -1,5 +1,6 @@
 //! The command line's grammar (`contract.md`), and its `main`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -100,8 +101,15 @@ pub(crate) struct Sync {
     #[arg(long)]
     pub(crate) json: bool,
     /// Stay, and follow the vault as it changes.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     pub(crate) watch: bool,
+    /// With --watch: answer HTTP here, 200 while every mirror is, or in the last 10 minutes was, what its vault is, else
+    /// 503.
+    #[arg(long, value_name = "ADDR:PORT", requires = "watch")]
+    pub(crate) health: Option<SocketAddr>,
+    /// With --watch: write this file anew every 5 s while --health would answer 200.
+    #[arg(long, value_name = "FILE", requires = "watch")]
+    pub(crate) heartbeat: Option<PathBuf>,
     /// Mirror only what a glob matches: `*.md` at any depth, `Notes/**` from the root.
     #[arg(long, value_name = "GLOB")]
     pub(crate) include: Vec<String>,

@@ -10,3 +10,4 @@ pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod vaults;
 pub(crate) mod verify;
+mod watch;

@@ -13,12 +13,14 @@
 //! | [`memory`] | STATE |
 //! | [`session`] | an account and its vaults, ready to be mirrored |
 //! | [`progress`] | progress on a terminal, and elsewhere |
+//! | `health` | how followed mirrors stand, for supervisors |
 
 pub mod cli;
 pub mod cloud;
 mod command;
 pub mod destination;
 pub mod failure;
+mod health;
 pub mod lambda;
 mod log;
 pub mod memory;

@@ -126,7 +126,7 @@ impl Observer for Display {
     }
 }
 
-fn write_line(line: &str) {
+pub(crate) fn write_line(line: &str) {
     // Where nobody can read it, the run goes on all the same.
     let _ = writeln!(io::stderr(), "{line}");
 }

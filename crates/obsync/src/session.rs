@@ -1,6 +1,6 @@
 //! An account and its vaults, ready to be mirrored.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use obsync_core::blob::BlobStore;
 use obsync_core::clock::SystemClock;
 use obsync_core::mirror::{Mirror, Options, Report, RunError};
 use obsync_core::progress::Observer;
-use obsync_core::remote::RemoteErrorKind;
+use obsync_core::remote::{Remote, RemoteErrorKind};
 use obsync_core::state::StateStore;
 use obsync_core::stop::Stop;
 use obsync_proto::VaultId;
@@ -44,6 +44,8 @@ pub struct Session {
     settings: Settings,
     account: Account,
     keys: Mutex<Vec<Derived>>,
+    /// Passwords that were typed, so that each is asked for once.
+    typed: Mutex<HashMap<VaultId, SecretString>>,
 }
 
 /// Keys, and what they were derived from.
@@ -91,7 +93,7 @@ impl Session {
             _ => None,
         };
         let account = Account::new(api(&settings)?, credentials, tokens);
-        Ok(Self { account, settings, keys: Mutex::default() })
+        Ok(Self { account, settings, keys: Mutex::default(), typed: Mutex::default() })
     }
 
     /// Buckets and tables.
@@ -118,9 +120,14 @@ impl Session {
             .encryption_version
             .try_into()
             .map_err(|e| Failure::usage(format!("the vault {:?}: {e}", row.name), "update obsync"))?;
-        let password = match self.settings.password_of(row) {
+        let typed = self.typed.lock().await.get(&row.id).cloned();
+        let password = match self.settings.password_of(row).or(typed) {
             Some(password) => password,
-            None if prompt::possible() => prompt::secret(&format!("Encryption password of the vault {:?}", row.name))?,
+            None if prompt::possible() => {
+                let password = prompt::secret(&format!("Encryption password of the vault {:?}", row.name))?;
+                self.typed.lock().await.insert(row.id.clone(), password.clone());
+                password
+            }
             None => {
                 return Err(Failure::new(
                     Exit::Refused,
@@ -207,9 +214,32 @@ impl Session {
         state: Arc<dyn StateStore>,
         observer: Arc<dyn Observer>,
     ) -> Result<Mirror, Failure> {
+        let remote = Arc::new(self.connect(row, &keys).await?);
+        Ok(Mirror {
+            vault: row.id.clone(),
+            vault_name: row.name.clone(),
+            keys,
+            remote,
+            blobs,
+            state,
+            clock: Arc::new(SystemClock),
+            observer,
+        })
+    }
+
+    /// Connections to a vault, with the token as it is now.
+    ///
+    /// # Errors
+    /// [`Failure`] where the vault lies on a host that is not to be trusted, or there is no token or no password.
+    pub async fn remote(&self, row: &VaultRow) -> Result<Arc<dyn Remote>, Failure> {
+        let keys = self.keys(row).await?;
+        Ok(Arc::new(self.connect(row, &keys).await?))
+    }
+
+    async fn connect(&self, row: &VaultRow, keys: &VaultKeys) -> Result<SocketRemote, Failure> {
         let host = SessionHost::parse(&row.host, self.account.api().allows_loopback())
             .map_err(|e| named(Failure::new(Exit::Unreachable, e.to_string(), ""), row))?;
-        let remote = SocketRemote::new(SocketConfig {
+        Ok(SocketRemote::new(SocketConfig {
             host,
             token: self.account.token().await?,
             vault: row.id.clone(),
@@ -219,17 +249,7 @@ impl Session {
             user_agent: USER_AGENT.to_owned(),
             limits: SessionLimits::default(),
             connect_timeout: Duration::from_secs(15),
-        });
-        Ok(Mirror {
-            vault: row.id.clone(),
-            vault_name: row.name.clone(),
-            keys,
-            remote: Arc::new(remote),
-            blobs,
-            state,
-            clock: Arc::new(SystemClock),
-            observer,
-        })
+        }))
     }
 }
 

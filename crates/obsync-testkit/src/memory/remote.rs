@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use obsync_core::remote::{Connection, Remote, RemoteError};
+use obsync_core::remote::{Connection, Remote, RemoteError, RemoteErrorKind};
 use obsync_proto::crypto::{IV_LEN, VaultKeys};
 use obsync_proto::session::Event;
 use obsync_proto::wire::Record;
 use obsync_proto::wire::limits::MAX_PIECE;
 use obsync_proto::{ContentHash, Cursor, Uid};
+use tokio::sync::watch;
 
 use crate::lock;
 
@@ -23,6 +24,8 @@ use crate::lock;
 pub struct MemoryVault {
     keys: Arc<VaultKeys>,
     shared: Arc<Mutex<Shared>>,
+    /// Told of new records and of what happens to connections.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +39,10 @@ struct Shared {
     /// An initial listing has the newest live record of each path alone.
     lists_newest: bool,
     pulls: Vec<Uid>,
+    /// Connections that were opened before this one's number are cut.
+    cut_before: u64,
+    opened: u64,
+    out_of_reach: bool,
 }
 
 /// A file, as a device pushes it.
@@ -52,7 +59,7 @@ pub struct PushedFile<'a> {
 impl MemoryVault {
     /// An empty vault under these keys.
     pub fn new(keys: VaultKeys) -> Self {
-        Self { keys: Arc::new(keys), shared: Arc::default() }
+        Self { keys: Arc::new(keys), shared: Arc::default(), changed: watch::Sender::new(()) }
     }
 
     /// Lists, to whoever asks for the whole vault, the newest live record of each path alone, and not every record that
@@ -109,6 +116,19 @@ impl MemoryVault {
         self.lock().pulls.clear();
     }
 
+    /// Cuts all connections.
+    pub fn cut_connections(&self) {
+        let mut shared = self.lock();
+        shared.cut_before = shared.opened;
+        drop(shared);
+        self.changed.send_replace(());
+    }
+
+    /// From now on, connections can be opened, or cannot.
+    pub fn set_out_of_reach(&self, out_of_reach: bool) {
+        self.lock().out_of_reach = out_of_reach;
+    }
+
     fn record(&self, path: &str, from: Option<&str>) -> Record {
         let encode = |path: &str| self.keys.strings.encode(path);
         Record { path: encode(path), relatedpath: from.map(encode), device: "test".to_owned(), ..Record::default() }
@@ -120,6 +140,7 @@ impl MemoryVault {
         }
         let uid = record.uid;
         self.lock().records.push(record);
+        self.changed.send_replace(());
         uid
     }
 
@@ -156,17 +177,43 @@ impl Shared {
 #[async_trait]
 impl Remote for MemoryVault {
     async fn open(&self, cursor: Cursor) -> Result<Box<dyn Connection>, RemoteError> {
-        let listed = self.lock().listing(cursor);
         let reached = Cursor(self.last().0);
-        let events = listed.into_iter().map(Event::Record).chain([Event::Ready(reached)]).collect();
-        Ok(Box::new(MemoryConnection { vault: self.clone(), events }))
+        let changed = self.changed.subscribe();
+        let mut shared = self.lock();
+        if shared.out_of_reach {
+            return Err(RemoteError::new(RemoteErrorKind::Unreachable, "out of reach on request"));
+        }
+        shared.opened += 1;
+        let (number, told) = (shared.opened, shared.records.len());
+        let events = shared.listing(cursor).into_iter().map(Event::Record).chain([Event::Ready(reached)]).collect();
+        Ok(Box::new(MemoryConnection { vault: self.clone(), events, number, told, changed }))
     }
 }
 
-/// Tells what there was to tell when it was opened, and then what is asked for.
+/// Tells what there was to tell when it was opened, then what is asked for, and what is new.
 struct MemoryConnection {
     vault: MemoryVault,
     events: VecDeque<Event>,
+    /// Connections are counted from 1.
+    number: u64,
+    /// So many of the vault's records are told, or were when it was opened.
+    told: usize,
+    changed: watch::Receiver<()>,
+}
+
+impl MemoryConnection {
+    fn next_event(&mut self) -> Result<Option<Event>, RemoteError> {
+        let shared = self.vault.lock();
+        if self.number <= shared.cut_before {
+            return Err(RemoteError::new(RemoteErrorKind::Unreachable, "cut on request"));
+        }
+        if let Some(event) = self.events.pop_front() {
+            return Ok(Some(event));
+        }
+        let live = shared.records.get(self.told).cloned();
+        self.told += usize::from(live.is_some());
+        Ok(live.map(Event::Record))
+    }
 }
 
 #[async_trait]
@@ -186,10 +233,13 @@ impl Connection for MemoryConnection {
     }
 
     async fn next(&mut self) -> Result<Event, RemoteError> {
-        match self.events.pop_front() {
-            Some(event) => Ok(event),
-            // Nothing is said to a connection that asks for nothing.
-            None => std::future::pending().await,
+        loop {
+            self.changed.mark_unchanged();
+            if let Some(event) = self.next_event()? {
+                return Ok(event);
+            }
+            // The vault lives for as long as this connection does: it holds a handle on it.
+            let _ = self.changed.changed().await;
         }
     }
 }

@@ -11,6 +11,7 @@ use obsync_core::state::StateStore;
 use obsync_core::stop::Stop;
 use serde_json::{Value, json};
 
+use super::watch;
 use crate::cli::Sync;
 use crate::destination::{Placed, Template, check_apart};
 use crate::failure::{Exit, Failure, combined, of_report};
@@ -21,15 +22,12 @@ use crate::settings::Settings;
 use crate::text::{bytes, count, say};
 
 /// A vault and where it goes.
-struct Target {
-    vault: Vault,
+pub(super) struct Target {
+    pub(super) vault: Vault,
     blobs: Arc<dyn BlobStore>,
 }
 
 pub(crate) async fn run(settings: Settings, args: &Sync) -> Result<Exit, Failure> {
-    if args.watch {
-        return Err(Failure::usage("--watch is not in this version of obsync yet", "run `obsync sync` on a schedule"));
-    }
     let options = options(args)?;
     let template = Template::parse(&args.to, args.all || args.vaults.len() > 1)?;
     let state = memory::Location::parse(args.state.location.as_deref(), &settings.home)?;
@@ -38,19 +36,16 @@ pub(crate) async fn run(settings: Settings, args: &Sync) -> Result<Exit, Failure
     let state = state.open(session.cloud()).await?;
     check_apart(&placed(&targets), &written_before(state.as_ref()).await?)?;
     let stop = stop_on_signals();
-    let mut answers = Vec::new();
+    let ended = if args.watch {
+        watch::run(&session, targets, &state, &options, &stop, args).await?
+    } else {
+        once(&session, targets, &state, &options, &stop).await
+    };
     let mut exits = Vec::new();
-    for target in &targets {
-        if stop.has_come() {
-            exits.push(Exit::Interrupted);
-            break;
-        }
-        let (report, failure) = sync(&session, target, &state, &options, &stop).await;
-        if let Some(failure) = &failure {
-            eprintln!("obsync: {:?}: {failure}", target.vault.row.name);
-        }
+    let mut answers = Vec::new();
+    for (target, report, failure) in ended {
         exits.push(failure.as_ref().map_or(Exit::Done, |failure| failure.exit));
-        answers.push(answer(target, &report, failure.as_ref(), args));
+        answers.push(answer(&target, &report, failure.as_ref(), args));
     }
     if args.json {
         let vaults: Vec<Value> = answers.into_iter().map(|(json, _)| json).collect();
@@ -59,6 +54,31 @@ pub(crate) async fn run(settings: Settings, args: &Sync) -> Result<Exit, Failure
         answers.iter().for_each(|(_, line)| say(line));
     }
     Ok(combined(&exits))
+}
+
+/// Brings one vault after the other to its place, until told to stop.
+async fn once(
+    session: &Session,
+    targets: Vec<Target>,
+    state: &Arc<dyn StateStore>,
+    options: &Options,
+    stop: &Stop,
+) -> Vec<(Target, Report, Option<Failure>)> {
+    let mut ended = Vec::new();
+    for target in targets {
+        if stop.has_come() {
+            let failure = Failure::new(Exit::Interrupted, "interrupted before it began", "run again");
+            let report = Report { complete: options.complete, incomplete: true, ..Report::default() };
+            ended.push((target, report, Some(failure)));
+            continue;
+        }
+        let (report, failure) = sync(session, &target, state, options, stop).await;
+        if let Some(failure) = &failure {
+            eprintln!("obsync: {:?}: {failure}", target.vault.row.name);
+        }
+        ended.push((target, report, failure));
+    }
+    ended
 }
 
 fn options(args: &Sync) -> Result<Options, Failure> {
@@ -135,7 +155,7 @@ async fn interrupted() {
 }
 
 /// Brings one vault to its place.
-async fn sync(
+pub(super) async fn sync(
     session: &Session,
     target: &Target,
     state: &Arc<dyn StateStore>,
@@ -156,7 +176,7 @@ async fn sync(
 }
 
 /// The answer about one vault, as JSON and as a line.
-fn answer(target: &Target, report: &Report, failure: Option<&Failure>, args: &Sync) -> (Value, String) {
+pub(super) fn answer(target: &Target, report: &Report, failure: Option<&Failure>, args: &Sync) -> (Value, String) {
     let row = &target.vault.row;
     let failed: Vec<Value> = report.failed.iter().map(|f| json!({ "path": f.path, "error": f.error })).collect();
     let mut json = json!({

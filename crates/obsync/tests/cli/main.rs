@@ -12,3 +12,5 @@ mod kill;
 mod many;
 mod secrets;
 mod usage;
+#[cfg(unix)]
+mod watch;

@@ -3,20 +3,14 @@
 use crate::fixture::Fixture;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_later_says_so() {
-    let fixture = Fixture::new().await;
-    let dest = fixture.dest();
-    let dest = dest.to_str().unwrap();
-    fixture.run(&["sync", "V", "--to", dest, "--watch"]).await.assert_refused(2, &["--watch", "not in this version"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn wrong_usage_ends_with_2_and_says_what_is_wrong() {
     let fixture = Fixture::new().await;
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 10] = [
         (&[], "Usage"),
         (&["sync", "--to", "x"], "VAULT"),
         (&["sync", "V"], "--to"),
+        (&["sync", "V", "--to", "x", "--watch", "--dry-run"], "--dry-run"),
+        (&["sync", "V", "--to", "x", "--health", "127.0.0.1:0"], "--watch"),
         (&["sync", "V", "--all", "--to", "x"], "--all"),
         (&["sync", "V", "--to", "x", "--max-delete", "lots"], "percentage"),
         (&["sync", "V", "--to", "x", "--jobs", "0"], "--jobs"),
