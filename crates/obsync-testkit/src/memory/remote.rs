@@ -86,19 +86,18 @@ impl MemoryVault {
         let hash = self.keys.strings.encode(&ContentHash::of(content).to_string());
         let ciphertext = self.seal(content);
         let size = ciphertext.len() as u64;
-        let uid = self.push(Record { hash, size, mtime, ctime, ..self.record(path, from) });
-        self.lock().contents.insert(uid, ciphertext);
-        uid
+        self.push(Record { hash, size, mtime, ctime, ..self.record(path, from) }, Some(ciphertext))
     }
 
     /// Adds a folder's record; `from` is the old path of a rename.
     pub fn push_folder(&self, path: &str, from: Option<&str>) -> Uid {
-        self.push(Record { folder: true, ..self.record(path, from) })
+        self.push(Record { folder: true, ..self.record(path, from) }, None)
     }
 
     /// Adds the record of a path that is no more, with the number `uid` of the other half of a rename, or its own.
     pub fn push_deleted(&self, path: &str, folder: bool, uid: Option<Uid>) -> Uid {
-        self.push(Record { uid: uid.unwrap_or_default(), folder, deleted: true, ..self.record(path, None) })
+        let uid = uid.unwrap_or_default();
+        self.push(Record { uid, folder, deleted: true, ..self.record(path, None) }, None)
     }
 
     /// Loses the content of a record: a pull finds that it is gone.
@@ -134,12 +133,15 @@ impl MemoryVault {
         Record { path: encode(path), relatedpath: from.map(encode), device: "test".to_owned(), ..Record::default() }
     }
 
-    fn push(&self, mut record: Record) -> Uid {
+    fn push(&self, mut record: Record, content: Option<Bytes>) -> Uid {
         if record.uid == Uid::default() {
             record.uid = Uid(self.last().0 + 1);
         }
         let uid = record.uid;
-        self.lock().records.push(record);
+        let mut shared = self.lock();
+        shared.contents.extend(content.map(|content| (uid, content)));
+        shared.records.push(record);
+        drop(shared);
         self.changed.send_replace(());
         uid
     }
