@@ -274,8 +274,7 @@ impl Folder {
         mtime: i64,
     ) -> Result<Stamp, BlobError> {
         self.prepare(&temp, path, content, mtime)?;
-        temp.file.sync_all().map_err(|e| fault(path, "write", &e))?;
-        self.reveal(temp, path)
+        self.reveal(temp, path, false)
     }
 
     /// The first step of [`publish`](Self::publish).
@@ -290,8 +289,11 @@ impl Folder {
         set_mtime(&temp.file, mtime).map_err(|e| fault(path, "set the time of", &e))
     }
 
-    /// The last steps of [`publish`](Self::publish), once the file is fsynced.
-    pub(super) fn reveal(&self, mut temp: Temp, path: &VaultPath) -> Result<Stamp, BlobError> {
+    /// The other steps of [`publish`](Self::publish), for a file that is fsynced or not yet.
+    pub(super) fn reveal(&self, mut temp: Temp, path: &VaultPath, is_fsynced: bool) -> Result<Stamp, BlobError> {
+        if !is_fsynced {
+            temp.file.sync_all().map_err(|e| fault(path, "write", &e))?;
+        }
         self.rename(&mut temp, path)?;
         self.note(parent_of(path));
         file_stamp(&temp.file).map_err(|e| fault(path, "look at", &e))

@@ -10,7 +10,6 @@ use obsync_core::blob::{BlobError, BlobErrorKind, Stamp};
 use obsync_proto::{ContentHash, VaultPath};
 use tokio::sync::oneshot;
 
-use super::fault::fault;
 use super::folder::{Folder, lock};
 use super::temp::Temp;
 use super::writer::Content;
@@ -131,7 +130,7 @@ impl Worker {
         let together = fresh.len() >= SYNC_TOGETHER && sync_file_system(fresh[0]);
         for Written { temp, is_fresh, path, published } in written {
             if !published.is_closed() {
-                drop(published.send(publish_one(folder, temp, &path, together && is_fresh)));
+                drop(published.send(folder.reveal(temp, &path, together && is_fresh)));
             }
         }
     }
@@ -144,13 +143,6 @@ struct Written {
     is_fresh: bool,
     path: VaultPath,
     published: oneshot::Sender<Result<Stamp, BlobError>>,
-}
-
-fn publish_one(folder: &Folder, temp: Temp, path: &VaultPath, is_synced: bool) -> Result<Stamp, BlobError> {
-    if !is_synced {
-        temp.file.sync_all().map_err(|e| fault(path, "write", &e))?;
-    }
-    folder.reveal(temp, path)
 }
 
 impl Drop for Worker {
@@ -178,9 +170,9 @@ fn sync_file_system(_: &File) -> bool {
     false
 }
 
-/// Whether `syncfs` says here that something could not be written (data from Linux 5.8 on, all else from 5.17 on), for file systems that stand on
-/// a disk by themselves (`linux/magic.h` has their numbers). One over a network or over another one may not hand the
-/// call on.
+/// Whether `syncfs` says here that something could not be written (data from Linux 5.8 on, all else from 5.17 on), for
+/// file systems that stand on a disk by themselves (`linux/magic.h` has their numbers). One over a network or over
+/// another one may not hand the call on.
 #[cfg(target_os = "linux")]
 fn reports_faults(file: &File) -> bool {
     const EXT4: u64 = 0xEF53;
