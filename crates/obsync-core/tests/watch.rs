@@ -17,6 +17,7 @@ use obsync_proto::Cursor;
 use obsync_proto::crypto::EncryptionVersion;
 use obsync_testkit::keys::vault_keys;
 use obsync_testkit::memory::{MemoryBlobs, MemoryState, MemoryVault, PushedFile};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -56,10 +57,28 @@ impl World {
         self.runs.load(Ordering::Relaxed)
     }
 
-    fn start(&self) -> (Stop, tokio::task::JoinHandle<()>) {
+    fn is_in_step(&self) -> bool {
+        self.in_step.load(Ordering::Relaxed)
+    }
+
+    fn start(&self) -> Followed {
         let (mut world, stop) = (self.clone(), Stop::default());
         let given = stop.clone();
-        (stop, tokio::spawn(async move { follow(&mut world, &given, Pace::default()).await.unwrap() }))
+        let task = tokio::spawn(async move { follow(&mut world, &given, Pace::default()).await.unwrap() });
+        Followed { stop, task }
+    }
+}
+
+/// A vault that is being followed.
+struct Followed {
+    stop: Stop,
+    task: JoinHandle<()>,
+}
+
+impl Followed {
+    async fn end(self) {
+        self.stop.request.cancel();
+        self.task.await.unwrap();
     }
 }
 
@@ -123,7 +142,7 @@ fn resident() -> u64 {
 async fn a_day_with_cuts_is_followed_change_by_change() {
     let mut rng = fastrand::Rng::with_seed(1);
     let world = World::new();
-    let (stop, following) = world.start();
+    let followed = world.start();
     let mut expected = BTreeMap::new();
     let mut early = None;
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
@@ -147,9 +166,9 @@ async fn a_day_with_cuts_is_followed_change_by_change() {
         // After an hour without network the doorbell tries every 5 minutes.
         if !(600..666).contains(&minute) {
             assert_eq!(world.files(), expected, "minute {minute}");
-            assert!(world.in_step.load(Ordering::Relaxed), "minute {minute}");
+            assert!(world.is_in_step(), "minute {minute}");
         } else if offline && minute > 600 {
-            assert!(!world.in_step.load(Ordering::Relaxed), "minute {minute}");
+            assert!(!world.is_in_step(), "minute {minute}");
         }
         sleep(MINUTE / 2).await;
         if minute == 120 {
@@ -161,28 +180,26 @@ async fn a_day_with_cuts_is_followed_change_by_change() {
     // What grows is the vault's own history, in the test: some 1,300 records of half a KB.
     let grown = resident().saturating_sub(early_bytes);
     assert!(grown < 4 << 20, "{grown} bytes more than after two hours");
-    stop.request.cancel();
-    following.await.unwrap();
+    followed.end().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_changed_is_no_run_for_hours() {
     let world = World::new();
     world.put("a.md", "a");
-    let (stop, following) = world.start();
+    let followed = world.start();
     sleep(MINUTE * 60 * 5).await;
-    assert_eq!((world.runs(), world.in_step.load(Ordering::Relaxed)), (1, true));
+    assert_eq!((world.runs(), world.is_in_step()), (1, true));
     world.vault.cut_connections();
     sleep(MINUTE).await;
-    assert_eq!((world.runs(), world.in_step.load(Ordering::Relaxed)), (1, true), "a cut is no change");
-    stop.request.cancel();
-    following.await.unwrap();
+    assert_eq!((world.runs(), world.is_in_step()), (1, true), "a cut is no change");
+    followed.end().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn changes_that_come_together_are_one_run_and_a_stream_of_them_waits_for_no_end() {
     let world = World::new();
-    let (stop, following) = world.start();
+    let followed = world.start();
     sleep(MINUTE).await;
     for n in 0..20 {
         world.put(&format!("{n}.md"), "x");
@@ -196,8 +213,7 @@ async fn changes_that_come_together_are_one_run_and_a_stream_of_them_waits_for_n
         sleep(Duration::from_millis(500)).await;
         assert!(begun.elapsed() < Duration::from_secs(12), "no run while somebody types");
     }
-    stop.request.cancel();
-    following.await.unwrap();
+    followed.end().await;
 }
 
 /// A file that cannot be fetched is tried again more and more rarely; what changes beside it comes at once.
@@ -206,48 +222,45 @@ async fn a_run_in_part_is_repeated_with_patience_and_does_not_hold_up_changes() 
     let world = World::new();
     let uid = world.vault.push_file("lost.md", PushedFile { content: b"x", mtime: 1, ctime: 1 }, None);
     world.vault.lose(uid);
-    let (stop, following) = world.start();
+    let followed = world.start();
     sleep(MINUTE * 60).await;
     let runs = world.runs();
     assert!((12..40).contains(&runs), "{runs} runs in an hour");
-    assert!(!world.in_step.load(Ordering::Relaxed));
+    assert!(!world.is_in_step());
     world.put("new.md", "new");
     sleep(Duration::from_secs(5)).await;
     assert!(world.files().contains_key("new.md"));
-    stop.request.cancel();
-    following.await.unwrap();
+    followed.end().await;
 }
 
 /// A service that stays out of reach may have moved: a run looks, though nothing has rung.
 #[tokio::test(start_paused = true)]
 async fn a_vault_that_is_out_of_reach_for_long_is_looked_for_anew() {
     let world = World::new();
-    let (stop, following) = world.start();
+    let followed = world.start();
     sleep(MINUTE).await;
     assert_eq!(world.runs(), 1);
     world.vault.set_out_of_reach(true);
     world.vault.cut_connections();
     sleep(MINUTE * 5).await;
     assert!((2..20).contains(&world.runs()), "{} runs", world.runs());
-    stop.request.cancel();
-    following.await.unwrap();
+    followed.end().await;
 }
 
 /// A token that ends makes the doorbell deaf: a run gets a new one, and a new doorbell listens with it.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_ends_is_no_end() {
     let world = World::new();
-    let (stop, following) = world.start();
+    let followed = world.start();
     for n in 0..3 {
         sleep(MINUTE).await;
         world.token_ended.store(true, Ordering::Relaxed);
         world.vault.cut_connections();
         sleep(MINUTE).await;
-        assert!(world.in_step.load(Ordering::Relaxed), "after the {n}th end");
+        assert!(world.is_in_step(), "after the {n}th end");
         world.put(&format!("{n}.md"), "new");
         sleep(Duration::from_secs(5)).await;
         assert_eq!(world.files().len(), n + 1);
     }
-    stop.request.cancel();
-    following.await.unwrap();
+    followed.end().await;
 }
