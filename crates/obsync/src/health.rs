@@ -61,7 +61,7 @@ impl Health {
             let mut ticks = tokio::time::interval(HEARTBEAT);
             loop {
                 ticks.tick().await;
-                if health.answer().0 == StatusCode::OK
+                if health.is_well()
                     && let Err(error) = tokio::fs::write(&path, format!("{}\n", unix_seconds())).await
                 {
                     tracing::warn!(path = %path.display(), %error, "the heartbeat file cannot be written");
@@ -76,13 +76,16 @@ impl Health {
         Some(oldest.elapsed())
     }
 
+    fn is_well(&self) -> bool {
+        self.age().is_some_and(|age| age < LIMIT)
+    }
+
     fn answer(&self) -> (StatusCode, Value) {
         let seconds = |at: &Option<Instant>| at.map(|at| at.elapsed().as_secs());
         let vaults: BTreeMap<String, Option<u64>> =
             self.in_step().iter().map(|(id, at)| (id.clone(), seconds(at))).collect();
-        let age = self.age();
-        let status = if age.is_some_and(|age| age < LIMIT) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        (status, json!({ "last_success_seconds_ago": age.map(|age| age.as_secs()), "vaults": vaults }))
+        let status = if self.is_well() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, json!({ "last_success_seconds_ago": self.age().map(|age| age.as_secs()), "vaults": vaults }))
     }
 
     /// Answers every HTTP request at `address`: 200 while all mirrors are in step or were within the last 10 minutes, else

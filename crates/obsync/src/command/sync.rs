@@ -16,7 +16,7 @@ use crate::cli::Sync;
 use crate::destination::{Placed, Template, check_apart};
 use crate::failure::{Exit, Failure, combined, of_report};
 use crate::memory;
-use crate::progress::Display;
+use crate::progress::{Display, write_line};
 use crate::session::{Session, Vault, select};
 use crate::settings::Settings;
 use crate::text::{bytes, count, say};
@@ -25,6 +25,13 @@ use crate::text::{bytes, count, say};
 pub(super) struct Target {
     pub(super) vault: Vault,
     blobs: Arc<dyn BlobStore>,
+}
+
+impl Target {
+    /// Says on standard error what went wrong.
+    pub(super) fn complain(&self, failure: &Failure) {
+        write_line(&format!("obsync: {:?}: {failure}", self.vault.row.name));
+    }
 }
 
 pub(crate) async fn run(settings: Settings, args: &Sync) -> Result<Exit, Failure> {
@@ -74,7 +81,7 @@ async fn once(
         }
         let (report, failure) = sync(session, &target, state, options, stop).await;
         if let Some(failure) = &failure {
-            eprintln!("obsync: {:?}: {failure}", target.vault.row.name);
+            target.complain(failure);
         }
         ended.push((target, report, failure));
     }

@@ -15,7 +15,6 @@ use super::sync::{self, Target};
 use crate::cli::Sync;
 use crate::failure::{Exit, Failure};
 use crate::health::{self, Health};
-use crate::progress::write_line;
 use crate::session::{self, Session};
 use crate::text::say;
 
@@ -56,7 +55,6 @@ pub(super) async fn run(
             turns: turns.clone(),
             sum: Report::default(),
             complete: options.complete,
-            stale: false,
             failure: None,
         };
         async move {
@@ -64,7 +62,7 @@ pub(super) async fn run(
             // One that cannot go on ends all: whoever started the program has to know.
             stop.request.cancel();
             if let Err(failure) = &ended {
-                write_line(&format!("obsync: {:?}: {failure}", vault.target.vault.row.name));
+                vault.target.complain(failure);
             }
             (vault, ended)
         }
@@ -93,9 +91,8 @@ struct Following<'a> {
     sum: Report,
     /// A complete run was asked for, and none has got through yet.
     complete: bool,
-    /// The last run failed: what is known of the vault, its host above all, may have changed.
-    stale: bool,
-    /// Of the last run.
+    /// What went wrong last, if nothing has gone well since. What is known of the vault, its host above all, may then have
+    /// changed.
     failure: Option<Failure>,
 }
 
@@ -107,41 +104,10 @@ impl Following<'_> {
         Ok(())
     }
 
-    /// One run. `Err`: no later one can be of use.
-    async fn round(&mut self, why: Why) -> Result<Option<Report>, Failure> {
-        let is_fresh = why == Why::Start || self.stale || why == Why::Deaf;
-        if is_fresh && why != Why::Start {
-            match self.stop.or(self.refresh()).await {
-                None => return Ok(None),
-                Some(Err(failure)) if can_pass(&failure) => {
-                    self.tell(failure);
-                    return Ok(None);
-                }
-                Some(refreshed) => refreshed?,
-            }
-        }
-        let Ok(_turn) = self.turns.clone().acquire_owned().await else { return Ok(None) };
-        let options = Options { complete: self.complete, ..self.options.clone() };
-        let (report, failure) = sync::sync(self.session, &self.target, &self.state, &options, self.stop).await;
-        self.stale = failure.is_some();
-        self.complete &= report.error.is_some() || report.incomplete;
-        self.add(&report);
-        if report.downloaded + report.copied + report.deleted > 0 && !self.args.json {
-            say(sync::answer(&self.target, &report, failure.as_ref(), self.args).1);
-        }
-        match failure {
-            // What was known of the vault may have been out of date.
-            Some(failure) if !can_pass(&failure) && is_fresh => return Err(failure),
-            Some(failure) => self.tell(failure),
-            None => self.failure = None,
-        }
-        Ok(Some(report))
-    }
-
     /// Says what went wrong, once for as long as it is the same.
     fn tell(&mut self, failure: Failure) {
         if self.failure.as_ref() != Some(&failure) {
-            write_line(&format!("obsync: {:?}: {failure}", self.target.vault.row.name));
+            self.target.complain(&failure);
         }
         self.failure = Some(failure);
     }
@@ -170,7 +136,32 @@ impl Follower for Following<'_> {
     type Error = Failure;
 
     async fn sync(&mut self, why: Why) -> Result<Option<Report>, Failure> {
-        self.round(why).await
+        let is_in_doubt = why == Why::Deaf || self.failure.is_some();
+        if is_in_doubt {
+            match self.stop.or(self.refresh()).await {
+                None => return Ok(None),
+                Some(Err(failure)) if can_pass(&failure) => {
+                    self.tell(failure);
+                    return Ok(None);
+                }
+                Some(refreshed) => refreshed?,
+            }
+        }
+        let Ok(_turn) = self.turns.clone().acquire_owned().await else { return Ok(None) };
+        let options = Options { complete: self.complete, ..self.options.clone() };
+        let (report, failure) = sync::sync(self.session, &self.target, &self.state, &options, self.stop).await;
+        self.complete &= report.error.is_some() || report.incomplete;
+        self.add(&report);
+        if report.downloaded + report.copied + report.deleted > 0 && !self.args.json {
+            say(sync::answer(&self.target, &report, failure.as_ref(), self.args).1);
+        }
+        match failure {
+            // What was known of a vault that was not looked up just now may have been out of date.
+            Some(failure) if !can_pass(&failure) && (is_in_doubt || why == Why::Start) => return Err(failure),
+            Some(failure) => self.tell(failure),
+            None => self.failure = None,
+        }
+        Ok(Some(report))
     }
 
     async fn remote(&mut self) -> Result<Option<Arc<dyn Remote>>, Failure> {
