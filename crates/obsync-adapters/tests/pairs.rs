@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use obsync_adapters::blob::{LocalFolder, S3Bucket, S3Config};
@@ -15,6 +15,7 @@ use obsync_adapters::state::{DynamoState, SqliteState};
 use obsync_core::blob::BlobStore;
 use obsync_core::state::StateStore;
 use obsync_proto::VaultId;
+use obsync_testkit::clock::JumpingClock;
 use obsync_testkit::dynamodb::MemoryDynamo;
 use obsync_testkit::s3::{MemoryS3, Object};
 use obsync_testkit::scenario::{Pair, Pairs, TestDestination, TestState};
@@ -44,6 +45,9 @@ mod s3_and_dynamodb {
 
     obsync_testkit::scenarios!(Pairs::new(async || Pair::new(S3::start().await, DynamoDb::start().await)));
 }
+
+/// No run of a scenario has one that lasts so long.
+const LONGER_THAN_A_LEASE: Duration = Duration::from_secs(3600);
 
 /// Where unfinished files are.
 const TEMPS: &str = ".obsync-tmp";
@@ -120,7 +124,8 @@ fn key(path: &str) -> String {
 
 impl TestDestination for S3 {
     fn open(&self, vault: &VaultId) -> Arc<dyn BlobStore> {
-        let config = S3Config { owner: vault.as_str().to_owned(), ..S3Config::new(BUCKET, PREFIX) };
+        // The smallest parts that there are.
+        let config = S3Config { owner: vault.as_str().to_owned(), part_size: 0, ..S3Config::new(BUCKET, PREFIX) };
         Arc::new(S3Bucket::connect(&self.server.sdk_config(), config))
     }
 
@@ -157,13 +162,14 @@ impl TestDestination for S3 {
 
 struct Sqlite {
     folder: TempDir,
+    clock: JumpingClock,
     /// Files that were lost so far.
     lost: AtomicU64,
 }
 
 impl Sqlite {
     fn new() -> Self {
-        Self { folder: TempDir::new().unwrap(), lost: AtomicU64::new(0) }
+        Self { folder: TempDir::new().unwrap(), clock: JumpingClock::default(), lost: AtomicU64::new(0) }
     }
 }
 
@@ -171,12 +177,17 @@ impl Sqlite {
 impl TestState for Sqlite {
     async fn open(&self) -> Arc<dyn StateStore> {
         let name = format!("state-{}.db", self.lost.load(Ordering::Relaxed));
-        Arc::new(SqliteState::open(self.folder.path().join(name)).await.unwrap())
+        let busy = Duration::from_secs(30);
+        Arc::new(SqliteState::open_with(self.folder.path().join(name), self.clock.clone(), busy).await.unwrap())
     }
 
     /// The next to open it finds another file.
     async fn lose(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn expire_leases(&self) {
+        self.clock.forward(LONGER_THAN_A_LEASE);
     }
 
     fn take_requests(&self) -> Option<u64> {
@@ -186,29 +197,37 @@ impl TestState for Sqlite {
 
 const TABLE: &str = "state";
 
-struct DynamoDb(MemoryDynamo);
+struct DynamoDb {
+    server: MemoryDynamo,
+    clock: JumpingClock,
+}
 
 impl DynamoDb {
     async fn start() -> Self {
         let server = MemoryDynamo::start().await;
         server.create_table(TABLE).await;
-        Self(server)
+        Self { server, clock: JumpingClock::default() }
     }
 }
 
 #[async_trait]
 impl TestState for DynamoDb {
     async fn open(&self) -> Arc<dyn StateStore> {
-        Arc::new(DynamoState::new(&self.0.sdk_config().await, TABLE).with_default(|_| true))
+        let state = DynamoState::new(&self.server.sdk_config().await, TABLE).with_default(|_| true);
+        Arc::new(state.with_clock(self.clock.clone()))
     }
 
     async fn lose(&self) {
-        for key in self.0.items(TABLE).await.into_keys() {
-            self.0.delete(TABLE, &key).await;
+        for key in self.server.items(TABLE).await.into_keys() {
+            self.server.delete(TABLE, &key).await;
         }
     }
 
+    async fn expire_leases(&self) {
+        self.clock.forward(LONGER_THAN_A_LEASE);
+    }
+
     fn take_requests(&self) -> Option<u64> {
-        Some(self.0.take_traffic().count())
+        Some(self.server.take_traffic().count())
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`memory`] | a destination, a state store and a vault in memory, with counters, open to tampering |
 //! | [`fault`] | wrappers that let any destination, state store or service fail, die or dawdle at a chosen call |
+//! | [`clock`] | a clock that jumps |
 //! | [`conformance`] | the suites that every destination and every state store has to pass |
 //! | [`scenario`] | what runs of the engine do on every pair of a destination and a state store |
 //! | `s3` | (feature `s3`) an S3 server in this process, with counters and faults, open to tampering |
@@ -16,6 +17,7 @@
 //! Everything here panics where a test could only fail: that is its way to report.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+pub mod clock;
 pub mod conformance;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;

@@ -30,6 +30,7 @@ use crate::tree::Tree;
 
 pub mod careful;
 pub mod changes;
+pub mod crash;
 pub mod faults;
 pub mod first;
 mod fixture;
@@ -72,6 +73,9 @@ pub trait TestState: Send + Sync {
     /// Loses everything. What is open already may go on with what it has.
     async fn lose(&self);
 
+    /// Lets all leases run out now, as those of killed runs do in time.
+    async fn expire_leases(&self);
+
     /// Requests since the last time that this was asked, where they can be counted.
     fn take_requests(&self) -> Option<u64>;
 }
@@ -101,6 +105,11 @@ impl Pairs {
         Self(Box::new(move || make().boxed()))
     }
 
+    /// One more.
+    pub async fn make(&self) -> Pair {
+        (self.0)().await
+    }
+
     /// A vault, and a pair for its mirror.
     pub async fn fixture(&self) -> Fixture {
         self.fixture_under(EncryptionVersion::V3).await
@@ -108,7 +117,7 @@ impl Pairs {
 
     /// The same with another version of the encryption.
     pub async fn fixture_under(&self, version: EncryptionVersion) -> Fixture {
-        Fixture::new((self.0)().await, version).await
+        Fixture::new(self.make().await, version).await
     }
 }
 
@@ -139,6 +148,11 @@ macro_rules! scenarios {
                 a_narrowed_filter_removes_what_it_keeps_out
                 deleted_files_are_kept_on_request
                 a_vault_whose_history_begins_anew_is_listed_anew
+            }
+            crash {
+                a_first_run_that_dies_at_any_effect_is_gone_on_with
+                a_large_file_whose_run_dies_at_any_effect_is_fetched_again
+                a_later_run_that_dies_at_any_effect_is_gone_on_with
             }
             faults {
                 a_passing_cut_is_survived

@@ -23,11 +23,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) async fn new() -> Self {
-        Self::with(MemoryBlobs::folder()).await
-    }
-
-    pub(crate) async fn with(blobs: MemoryBlobs) -> Self {
-        let state = MemoryState::new();
+        let (blobs, state) = (MemoryBlobs::folder(), MemoryState::new());
         let pair = Pair::new(blobs.clone(), state.clone());
         let scenario = scenario::Fixture::new(pair, EncryptionVersion::V3).await;
         let mut fixture = Self { scenario, blobs, state };

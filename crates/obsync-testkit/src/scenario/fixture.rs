@@ -23,7 +23,7 @@ use obsync_proto::session::SessionLimits;
 use obsync_proto::wire::api::SignIn;
 use secrecy::SecretString;
 
-use super::Pair;
+use super::{Pair, Pairs};
 use crate::tree::{Tree, assert_same_tree};
 use crate::vault::TestVault;
 
@@ -188,7 +188,19 @@ impl Fixture {
     /// Loses the state, and opens it again.
     pub async fn lose_state(&mut self) {
         self.pair.state.lose().await;
+        self.reopen().await;
+    }
+
+    /// Opens the destination and the state store again, as the next process does.
+    pub async fn reopen(&mut self) {
+        self.blobs = self.pair.destination.open(self.vault.id());
         self.state = self.pair.state.open().await;
+    }
+
+    /// Lets go of the mirror, and takes a pair with nothing in it.
+    pub async fn begin_anew(&mut self, pairs: &Pairs) {
+        self.pair = pairs.make().await;
+        self.reopen().await;
     }
 
     /// Pulls since the last call.

@@ -53,6 +53,10 @@ impl TestState for MemoryState {
         self.lose_everything();
     }
 
+    async fn expire_leases(&self) {
+        self.expire_leases();
+    }
+
     fn take_requests(&self) -> Option<u64> {
         let counts = self.counts();
         self.reset_counts();
