@@ -25,6 +25,8 @@ pub struct Survey {
     pub known: HashMap<VaultPath, Entry>,
     /// Where the state was wrong about the destination: the path, what it believed, and what is there.
     pub corrections: Vec<(VaultPath, Option<Entry>, Option<Entry>)>,
+    /// Files that the vault does not have and that could not be looked at: whether they are obsync's is not known.
+    pub unread: Vec<(VaultPath, BlobError)>,
     /// Files that the state believes in, where all of it was read.
     pub files: Option<u64>,
     /// The time to stop came before everything was looked at: nothing but the corrections is of use.
@@ -96,6 +98,8 @@ impl Survey {
                     self.weigh(path, Entry::File(file));
                 }
                 (Entry::File(file), Some(ListedKind::File { .. })) => suspects.push((path, Some(file))),
+                // What the vault does not have either would be forgotten for good, and some listings lag.
+                (Entry::File(file), None) if !self.is_wanted(&path) => suspects.push((path, Some(file))),
                 (Entry::Folder, Some(ListedKind::Folder)) => self.weigh(path, Entry::Folder),
                 (Entry::Folder, None) if !blobs.keeps_folders() => self.weigh(path, Entry::Folder),
                 (entry, other) => {
@@ -118,6 +122,11 @@ impl Survey {
         Some((self.files? + gained).saturating_sub(lost))
     }
 
+    /// Whether the vault has a file there.
+    fn is_wanted(&self, path: &VaultPath) -> bool {
+        matches!(self.items.get(path), Some(Item { kind: ItemKind::File(_), .. }))
+    }
+
     fn count(&mut self, entry: &Entry) {
         self.files = self.files.map(|files| files + u64::from(matches!(entry, Entry::File(_))));
     }
@@ -129,8 +138,6 @@ impl Survey {
         found: HashMap<VaultPath, ListedKind>,
         suspects: &mut Vec<(VaultPath, Option<FileEntry>)>,
     ) {
-        let is_wanted_file =
-            |items: &Items, path: &VaultPath| matches!(items.get(path), Some(Item { kind: ItemKind::File(_), .. }));
         for (path, kind) in found {
             let wanted = self.items.get(&path).map(|item| &item.kind);
             match (kind, wanted) {
@@ -140,7 +147,7 @@ impl Survey {
                 }
                 // In the way, as is what is in it; what is empty is removed.
                 (ListedKind::Folder, Some(ItemKind::File(_))) => _ = self.known.insert(path, Entry::Folder),
-                (ListedKind::Folder, _) if path.ancestors().any(|above| is_wanted_file(&self.items, &above)) => {
+                (ListedKind::Folder, _) if path.ancestors().any(|above| self.is_wanted(&above)) => {
                     self.items.entry(path.clone()).or_insert(Item { uid: Uid::default(), kind: ItemKind::Deleted });
                     self.known.insert(path, Entry::Folder);
                 }
@@ -173,6 +180,10 @@ impl Survey {
             let Some((is, path, believed)) = next else { return Ok(()) };
             let is = match is {
                 Err(error) if error.kind == BlobErrorKind::Unusable => return Err(error.into()),
+                Err(error) if !self.is_wanted(&path) && (believed.is_some() || error.leaves_doubt()) => {
+                    self.unread.push((path, error));
+                    continue;
+                }
                 // A file that cannot be read proves nothing.
                 Err(error) => {
                     tracing::warn!(%path, %error, "not recognised");

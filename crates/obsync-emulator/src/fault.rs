@@ -74,52 +74,111 @@ pub enum Fault {
     DuplicateRecords,
 }
 
-/// A fault with its place and how often it strikes: once at the first request, unless told otherwise.
+/// When a fault strikes: of the occasions that there are for it, which it takes. The first one alone, unless told
+/// otherwise.
 #[derive(Debug, Clone)]
-pub struct FaultRule {
-    place: Place,
-    fault: Fault,
+pub struct Schedule {
     skip: u64,
     left: Option<u64>,
+    one_in: Option<(u32, fastrand::Rng)>,
 }
 
-impl FaultRule {
-    /// `fault` at the first request at `place`.
-    pub fn new(place: Place, fault: Fault) -> Self {
-        Self { place, fault, skip: 0, left: Some(1) }
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { skip: 0, left: Some(1), one_in: None }
     }
+}
 
-    /// Lets `requests` at the place pass first.
+impl Schedule {
+    /// Lets so many occasions pass first.
     #[must_use]
-    pub fn after(mut self, requests: u64) -> Self {
-        self.skip = requests;
+    pub fn after(mut self, occasions: u64) -> Self {
+        self.skip = occasions;
         self
     }
 
-    /// Strikes so many times.
+    /// Takes so many.
     #[must_use]
     pub fn times(mut self, times: u64) -> Self {
         self.left = Some(times);
         self
     }
 
-    /// Strikes every time.
+    /// Takes each.
     #[must_use]
     pub fn always(mut self) -> Self {
         self.left = None;
         self
     }
 
-    /// Whether the rule wants this request; each request at its place brings it nearer.
-    fn wants(&mut self, event: Event<'_>) -> bool {
-        if !event.is_at(&self.place) {
-            return false;
-        }
+    /// Takes each with a chance of one in `n`. Equal seeds make equal choices.
+    #[must_use]
+    pub fn at_random(mut self, n: u32, seed: u64) -> Self {
+        self.left = None;
+        self.one_in = Some((n, fastrand::Rng::with_seed(seed)));
+        self
+    }
+
+    /// There is an occasion: whether the fault would take it. It has taken it only after [`take`](Self::take).
+    pub fn wants(&mut self) -> bool {
         if self.skip > 0 {
             self.skip -= 1;
             return false;
         }
-        self.left != Some(0)
+        self.left != Some(0) && self.one_in.as_mut().is_none_or(|(n, rng)| rng.u32(..*n) == 0)
+    }
+
+    /// It takes the occasion.
+    pub fn take(&mut self) {
+        self.left = self.left.map(|left| left.saturating_sub(1));
+    }
+}
+
+/// A fault with its place and its schedule: once at the first request, unless told otherwise.
+#[derive(Debug, Clone)]
+pub struct FaultRule {
+    place: Place,
+    fault: Fault,
+    schedule: Schedule,
+}
+
+impl FaultRule {
+    /// `fault` at the first request at `place`.
+    pub fn new(place: Place, fault: Fault) -> Self {
+        Self { place, fault, schedule: Schedule::default() }
+    }
+
+    /// Lets `requests` at the place pass first.
+    #[must_use]
+    pub fn after(mut self, requests: u64) -> Self {
+        self.schedule = self.schedule.after(requests);
+        self
+    }
+
+    /// Strikes so many times.
+    #[must_use]
+    pub fn times(mut self, times: u64) -> Self {
+        self.schedule = self.schedule.times(times);
+        self
+    }
+
+    /// Strikes every time.
+    #[must_use]
+    pub fn always(mut self) -> Self {
+        self.schedule = self.schedule.always();
+        self
+    }
+
+    /// Strikes by this schedule.
+    #[must_use]
+    pub fn by(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// Whether the rule wants this request; each request at its place brings it nearer.
+    fn wants(&mut self, event: Event<'_>) -> bool {
+        event.is_at(&self.place) && self.schedule.wants()
     }
 }
 
@@ -170,7 +229,7 @@ impl Faults {
         for (id, rule) in &mut rules.rules {
             // Every rule counts the request, also behind the one that strikes.
             if rule.wants(event) && due.is_none() {
-                rule.left = rule.left.map(|n| n - 1);
+                rule.schedule.take();
                 due = Some((*id, rule.fault.clone()));
             }
         }

@@ -49,5 +49,5 @@ pub use config::{Config, ListingShape, OverLimit, RenameShape};
 pub use counters::{Counters, Counts};
 pub use emulator::Emulator;
 pub use error::{EmulatorError, PushError};
-pub use fault::{Fault, FaultId, FaultRule, Faults, Place};
+pub use fault::{Fault, FaultId, FaultRule, Faults, Place, Schedule};
 pub use vault::{NewVault, VaultKey};

@@ -3,7 +3,7 @@
 //! The door is an HTTP proxy of its own: what it counts is what went over the wire, headers included, and what it
 //! breaks is broken for the real client.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use aws_sdk_dynamodb::types::{
 };
 use obsync_adapters::aws::http_client;
 use obsync_adapters::tls::Roots;
+use obsync_emulator::Schedule;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -44,6 +45,8 @@ pub enum Failure {
     Cut,
     /// It is done, and the connection is closed instead of an answer.
     AnswerLost,
+    /// Nothing is done, and there is no answer; the connection stays.
+    Silence,
 }
 
 /// What went through the door.
@@ -69,10 +72,18 @@ impl Traffic {
     }
 }
 
+/// Requests of one operation, or of any, that fail by a schedule.
+struct Planned {
+    operation: Option<String>,
+    schedule: Schedule,
+    failure: Failure,
+}
+
 #[derive(Default)]
 struct Door {
     traffic: Traffic,
-    failures: VecDeque<(Option<String>, Failure)>,
+    planned: Vec<Planned>,
+    struck: u64,
     /// Requests that are still let through; then none is, until the door is opened again.
     left: Option<u64>,
 }
@@ -84,9 +95,12 @@ impl Door {
             Some(left) => *left -= 1,
             None => {}
         }
-        let is_meant = |(meant, _): &(Option<String>, Failure)| meant.as_deref().is_none_or(|meant| meant == operation);
-        let at = self.failures.iter().position(is_meant)?;
-        self.failures.remove(at).map(|(_, failure)| failure)
+        let is_meant = |planned: &&mut Planned| planned.operation.as_deref().is_none_or(|meant| meant == operation);
+        let mut meant = self.planned.iter_mut().filter(is_meant);
+        let planned = meant.find_map(|planned| planned.schedule.wants().then_some(planned))?;
+        planned.schedule.take();
+        self.struck += 1;
+        Some(planned.failure)
     }
 }
 
@@ -194,8 +208,18 @@ impl MemoryDynamo {
 
     /// Lets the next `times` requests (for an operation: of it) fail.
     pub fn fail_next(&self, operation: Option<&str>, times: usize, failure: Failure) {
-        let failures = std::iter::repeat_n((operation.map(str::to_owned), failure), times);
-        lock(&self.door).failures.extend(failures);
+        self.strike(operation, Schedule::default().times(times as u64), failure);
+    }
+
+    /// Lets requests fail by a schedule: those of one operation, or all.
+    pub fn strike(&self, operation: Option<&str>, schedule: Schedule, failure: Failure) {
+        let operation = operation.map(str::to_owned);
+        lock(&self.door).planned.push(Planned { operation, schedule, failure });
+    }
+
+    /// How often a request failed since the door was last opened.
+    pub fn struck(&self) -> u64 {
+        lock(&self.door).struck
     }
 
     /// Lets `requests` more through and then none: as if the program had died.
@@ -207,7 +231,8 @@ impl MemoryDynamo {
     pub fn open(&self) {
         let mut door = lock(&self.door);
         door.left = None;
-        door.failures.clear();
+        door.planned.clear();
+        door.struck = 0;
     }
 
     /// What went through since the last time that this was asked.
@@ -301,6 +326,7 @@ async fn pass_on(mut client: TcpStream, behind: SocketAddr, door: &Mutex<Door>) 
         };
         let answer = match failure {
             Some(Failure::Cut) => return Ok(()),
+            Some(Failure::Silence) => std::future::pending().await,
             Some(failure) if failure != Failure::AnswerLost => made_up(&request, failure),
             _ => {
                 server.write_all(&request.bytes).await?;

@@ -5,6 +5,7 @@
 //! | [`memory`] | a destination, a state store and a vault in memory, with counters, open to tampering |
 //! | [`fault`] | wrappers that let any destination, state store or service fail, die or dawdle at a chosen call |
 //! | [`clock`] | a clock that jumps |
+//! | [`reliability`] | what came of faults, as a table of `docs/reliability.md` |
 //! | [`conformance`] | the suites that every destination and every state store has to pass |
 //! | [`scenario`] | what runs of the engine do on every pair of a destination and a state store |
 //! | `s3` | (feature `s3`) an S3 server in this process, with counters and faults, open to tampering |
@@ -25,6 +26,7 @@ pub mod fault;
 pub mod generate;
 pub mod keys;
 pub mod memory;
+pub mod reliability;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod scenario;

@@ -27,6 +27,7 @@ use aws_sdk_s3::Client;
 use bytes::Bytes;
 use obsync_adapters::aws::http_client;
 use obsync_adapters::tls::Roots;
+use obsync_emulator::Schedule;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
@@ -73,6 +74,8 @@ struct State {
     serial: u64,
     /// What `DeleteObjects` says once of a key instead of deleting it.
     undeletable: BTreeMap<String, String>,
+    /// The objects that listings show, if they are not those of now.
+    listed: Option<BTreeMap<String, BTreeMap<String, Object>>>,
 }
 
 /// Ends with its connections when it is dropped.
@@ -97,7 +100,8 @@ impl Shared {
 impl MemoryS3 {
     /// Starts a server without buckets on a free port of 127.0.0.1.
     pub async fn start() -> Self {
-        let state = State { buckets: BTreeMap::new(), page: 1000, serial: 0, undeletable: BTreeMap::new() };
+        let state =
+            State { buckets: BTreeMap::new(), page: 1000, serial: 0, undeletable: BTreeMap::new(), listed: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), faults: Mutex::default() });
         let mut service = S3ServiceBuilder::new(Backend::new(shared.clone()));
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
@@ -202,7 +206,24 @@ impl MemoryS3 {
 
     /// Lets `skip` requests of this kind through, then meets the next `count` with this fault.
     pub fn fail(&self, operation: Operation, skip: u64, count: u64, fault: S3Fault) {
-        self.shared.faults().add(operation, skip, count, fault);
+        self.strike(Some(operation), Schedule::default().after(skip).times(count), fault);
+    }
+
+    /// Meets requests with a fault by a schedule: those of one kind, or all.
+    pub fn strike(&self, operation: Option<Operation>, schedule: Schedule, fault: S3Fault) {
+        self.shared.faults().add(operation, schedule, fault);
+    }
+
+    /// How often a fault struck since the last time that all were taken back.
+    pub fn struck(&self) -> u64 {
+        self.shared.faults().struck
+    }
+
+    /// From now on listings show what is there now, whatever is written, until [`clear`](Self::clear).
+    pub fn stop_listings(&self) {
+        let mut state = self.shared.state();
+        state.listed =
+            Some(state.buckets.iter().map(|(name, bucket)| (name.clone(), bucket.objects.clone())).collect());
     }
 
     /// The next time that many objects are deleted with one request, this one stays, with this error.
@@ -213,7 +234,9 @@ impl MemoryS3 {
     /// Takes all faults and the latency back, and forgets the requests so far.
     pub fn clear(&self) {
         *self.shared.faults() = Faults::default();
-        self.shared.state().undeletable.clear();
+        let mut state = self.shared.state();
+        state.undeletable.clear();
+        state.listed = None;
     }
 
     /// Requests so far, tries that failed included.

@@ -21,6 +21,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::http::header::{HeaderValue, USER_AGENT};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -315,6 +316,9 @@ fn socket_error(error: SocketError) -> RemoteError {
         SocketError::Capacity(_) => refused(format!("the service sent more than is allowed: {error}")),
         SocketError::ConnectionClosed | SocketError::AlreadyClosed => closed(None),
         SocketError::Io(error) => unreachable_because(format!("the connection broke: {error}")),
+        SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake | ProtocolError::HandshakeIncomplete) => {
+            unreachable_because("the connection broke off".to_owned())
+        }
         other => unreachable_because(format!("the service broke the protocol: {other}")),
     }
 }

@@ -352,7 +352,7 @@ impl Run<'_> {
             self.report.incomplete = true;
             return Ok(Vec::new());
         };
-        let Survey { items, mut known, corrections, files, cut_short } = survey;
+        let Survey { items, mut known, corrections, unread, files, cut_short } = survey;
         if let Some(files) = files {
             self.journal.set_files(files);
         }
@@ -363,6 +363,10 @@ impl Run<'_> {
             // What was found out is recorded, and the next run looks at the rest.
             (self.report.incomplete, self.unsettled) = (true, true);
             return Ok(Vec::new());
+        }
+        for (path, error) in unread {
+            self.doubt(&path, &error);
+            self.fail_deletion(&path, error.message);
         }
         let mut plan = plan(items, &known, self.journal.files(), self.options.rules);
         if self.held {
@@ -677,15 +681,20 @@ impl Run<'_> {
         let stuck = self.remove_folders(&folders, &removed, wanted).await?;
         // What lies in a folder that could not be removed stays recorded, so that the folder is tried again; but it is
         // gone.
-        self.unsure.extend(stuck.iter().cloned());
-        let is_stuck = |path: &VaultPath| stuck.contains(path) || path.ancestors().any(|f| stuck.contains(&f));
-        removed.retain(|path| !is_stuck(path));
-        for folder in folders.iter().filter(|folder| !is_stuck(&folder.path)) {
+        self.unsure.extend(stuck.keys().cloned());
+        let why_stuck = |path: &VaultPath| {
+            let around = || path.ancestors().find_map(|folder| stuck.get(&folder));
+            stuck.get(path).or_else(around)
+        };
+        removed.retain(|path| why_stuck(path).is_none());
+        for folder in folders.iter().filter(|folder| why_stuck(&folder.path).is_none()) {
             self.done(Action::Delete { path: &folder.path });
             self.journal.note(folder.path.clone(), known.get(&folder.path), None);
         }
-        for path in folders.iter().chain(&files).map(|delete| &delete.path).filter(|path| is_stuck(path)) {
-            self.fail_deletion(path, "its folder cannot be removed".to_owned());
+        for path in folders.iter().chain(&files).map(|delete| &delete.path) {
+            if let Some(why) = why_stuck(path) {
+                self.fail_deletion(path, why.clone());
+            }
         }
         for path in removed {
             self.report.deleted += 1;
@@ -697,15 +706,15 @@ impl Run<'_> {
     }
 
     /// Removes, innermost first, the given folders and those around them and removed files that the vault does not have by
-    /// themselves, as far as they are empty. Gives those that could not be removed.
+    /// themselves, as far as they are empty. Gives those that could not be removed, each with the reason.
     async fn remove_folders(
         &mut self,
         folders: &[&Delete],
         removed: &[VaultPath],
         wanted: &[VaultPath],
-    ) -> Result<HashSet<VaultPath>, RunError> {
+    ) -> Result<HashMap<VaultPath, String>, RunError> {
         let wanted: HashSet<&VaultPath> = wanted.iter().collect();
-        let mut stuck = HashSet::new();
+        let mut stuck = HashMap::new();
         if !self.mirror.blobs.keeps_folders() || (folders.is_empty() && removed.is_empty()) {
             return Ok(stuck);
         }
@@ -721,8 +730,9 @@ impl Run<'_> {
         for path in empty.iter().rev() {
             self.gate.check()?;
             if let Err(error) = self.mirror.blobs.remove_folder(path).await {
-                tracing::warn!(%path, error = usable(error)?, "a folder cannot be removed");
-                stuck.insert(path.clone());
+                let why = usable(error)?;
+                tracing::warn!(%path, error = why, "a folder cannot be removed");
+                stuck.insert(path.clone(), why);
             }
         }
         Ok(stuck)

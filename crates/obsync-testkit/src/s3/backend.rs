@@ -251,7 +251,8 @@ impl S3 for Backend {
         let limit = limit(&state, input.max_keys);
         let prefix = input.prefix.clone().unwrap_or_default();
         let after = input.continuation_token.clone().or(input.start_after.clone());
-        let objects = &state.bucket(&input.bucket)?.objects;
+        let listed = state.listed.as_ref().and_then(|listed| listed.get(&input.bucket)).cloned();
+        let objects = listed.as_ref().unwrap_or(&state.bucket(&input.bucket)?.objects);
         let mut rest = objects
             .iter()
             .filter(|(key, _)| key.starts_with(&prefix) && after.as_ref().is_none_or(|after| *key > after));

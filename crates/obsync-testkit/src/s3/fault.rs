@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{Method, Request};
+use obsync_emulator::Schedule;
 
 /// What a request asks for.
 #[allow(missing_docs, reason = "S3's own names")]
@@ -43,6 +44,8 @@ pub enum S3Fault {
     CutAfter,
     /// An object is read: half of it comes, then the connection is cut.
     CutHalfway,
+    /// It has no effect, and no answer; the connection stays.
+    Silence,
 }
 
 impl S3Fault {
@@ -86,29 +89,29 @@ pub(super) struct Faults {
     /// In both directions, over all connections.
     pub(super) bytes: u64,
     planned: Vec<Planned>,
+    pub(super) struck: u64,
 }
 
 struct Planned {
-    operation: Operation,
-    skip: u64,
-    count: u64,
+    /// `None`: any.
+    operation: Option<Operation>,
+    schedule: Schedule,
     fault: S3Fault,
 }
 
 impl Faults {
-    pub(super) fn add(&mut self, operation: Operation, skip: u64, count: u64, fault: S3Fault) {
-        self.planned.push(Planned { operation, skip, count, fault });
+    pub(super) fn add(&mut self, operation: Option<Operation>, schedule: Schedule, fault: S3Fault) {
+        self.planned.push(Planned { operation, schedule, fault });
     }
 
     /// Notes a request down and says what becomes of it.
     pub(super) fn meet(&mut self, operation: Operation, url: &str) -> Option<S3Fault> {
         self.requests.push((operation, url.to_owned()));
-        let planned = self.planned.iter_mut().find(|planned| planned.operation == operation && planned.count > 0)?;
-        if planned.skip > 0 {
-            planned.skip -= 1;
-            return None;
-        }
-        planned.count -= 1;
+        let is_meant = |planned: &&mut Planned| planned.operation.is_none_or(|meant| meant == operation);
+        let mut meant = self.planned.iter_mut().filter(is_meant);
+        let planned = meant.find_map(|planned| planned.schedule.wants().then_some(planned))?;
+        planned.schedule.take();
+        self.struck += 1;
         Some(planned.fault.clone())
     }
 

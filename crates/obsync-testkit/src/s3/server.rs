@@ -55,6 +55,7 @@ async fn answer(
             request.extensions_mut().insert(Halfway);
         }
         Some(S3Fault::CutBefore) => return Err(cut()),
+        Some(S3Fault::Silence) => std::future::pending().await,
         Some(S3Fault::CutAfter) => {
             service.call(request.map(Body::from)).await?;
             return Err(cut());

@@ -74,8 +74,13 @@ impl Fixture {
 
     /// The same mirror through other stores.
     pub fn mirror_on(&self, blobs: Arc<dyn BlobStore>, state: Arc<dyn StateStore>) -> Mirror {
+        self.mirror_waiting(self.patience, blobs, state)
+    }
+
+    /// The same with another [`patience`](Self::patience).
+    pub fn mirror_waiting(&self, patience: Duration, blobs: Arc<dyn BlobStore>, state: Arc<dyn StateStore>) -> Mirror {
         let keys = self.vault.keys();
-        let limits = SessionLimits { answer: self.patience, ..SessionLimits::default() };
+        let limits = SessionLimits { answer: patience, ..SessionLimits::default() };
         let remote = SocketRemote::new(SocketConfig {
             host: SessionHost::parse(&self.emulator.host(), true).unwrap(),
             token: self.token.clone(),
