@@ -188,18 +188,26 @@ impl Session {
         options: &Options,
         stop: &Stop,
     ) -> Result<Report, Failure> {
-        let Some(keys) = stop.or(self.keys(row)).await.transpose()? else {
+        let prepare = async || -> Result<(Mirror, SecretString), Failure> {
+            let keys = self.keys(row).await?;
+            let token = self.account.token().await?;
+            Ok((self.mirror(row, keys, blobs.clone(), state.clone(), observer.clone()).await?, token))
+        };
+        let Some((mirror, token)) = stop.or(prepare()).await.transpose()? else {
             return Ok(Report { incomplete: true, complete: options.complete, ..Report::default() });
         };
-        let token = self.account.token().await?;
-        let run = async || -> Result<Report, Failure> {
-            let mirror = self.mirror(row, keys.clone(), blobs.clone(), state.clone(), observer.clone()).await?;
-            Ok(mirror.sync(options, stop).await)
-        };
-        let report = run().await?;
+        let report = mirror.sync(options, stop).await;
         match &report.error {
             Some(RunError::Remote(error)) if error.kind == RemoteErrorKind::Authentication => {
-                if self.account.replace(&token).await.is_ok() { run().await } else { Ok(report) }
+                let again = async || {
+                    self.account.replace(&token).await?;
+                    prepare().await
+                };
+                match stop.or(again()).await {
+                    Some(Ok((mirror, _))) => Ok(mirror.sync(options, stop).await),
+                    Some(Err(_)) => Ok(report),
+                    None => Ok(Report { error: None, incomplete: true, ..report }),
+                }
             }
             _ => Ok(report),
         }
