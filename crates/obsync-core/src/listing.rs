@@ -11,14 +11,18 @@ use obsync_proto::{Cursor, Uid, VaultPath};
 
 use crate::filter::Filter;
 use crate::item::{Item, ItemKind, Refused};
-use crate::mirror::{Failure, Mirror};
-use crate::progress::{Observer, Progress};
-use crate::remote::{Connection, RemoteError};
-use crate::retry::RetryPolicy;
+use crate::mirror::{Failure, Mirror, Options, RunError};
+use crate::progress::Progress;
+use crate::remote::Connection;
 
 /// What the vault last said, path by path. A vault can have a million of them: the entries lie close together, and
 /// growing moves no more than a small index.
 pub type Items = IndexMap<VaultPath, Item>;
+
+/// Bytes that an item takes beside its path, and a refused record beside its texts: about twice what they are, as both
+/// lie in tables that grow by doubling.
+const ITEM: u64 = 200;
+const REFUSED: u64 = 1000;
 
 /// What the vault says, as a filter shows it: what that keeps out counts as deleted from here on.
 #[derive(Debug, Default)]
@@ -33,6 +37,8 @@ pub struct Listing {
     /// Where the listing ended.
     pub cursor: Cursor,
     records: u64,
+    /// About how many bytes all that takes, or has taken: what gives way is not taken off.
+    memory: u64,
 }
 
 impl Listing {
@@ -61,6 +67,9 @@ impl Listing {
                     self.add_item(path.clone(), Item { uid: record.uid, kind: ItemKind::Unreadable });
                 }
                 if !is_kept_out {
+                    let relatedpath = record.relatedpath.as_ref().map_or(0, String::len);
+                    let texts = 2 * record.path.len() + record.hash.len() + record.device.len() + relatedpath;
+                    self.memory += REFUSED + texts as u64;
                     self.refused.insert(record.path.clone(), (record, refused));
                 }
             }
@@ -75,7 +84,10 @@ impl Listing {
         match self.items.entry(path) {
             Place::Occupied(known) if known.get().uid > item.uid => {}
             Place::Occupied(mut known) => *known.get_mut() = item,
-            Place::Vacant(place) => _ = place.insert(item),
+            Place::Vacant(place) => {
+                self.memory += ITEM + place.key().as_str().len() as u64;
+                place.insert(item);
+            }
         }
     }
 
@@ -84,22 +96,21 @@ impl Listing {
     /// for pulls.
     ///
     /// # Errors
-    /// The [`RemoteError`] of the last try.
+    /// [`RunError`]: that of the last try, or a listing that takes more memory than it may.
     pub async fn open(
         &mut self,
         mirror: &Mirror,
         cursor: Cursor,
-        retry: RetryPolicy,
-    ) -> Result<Box<dyn Connection>, RemoteError> {
-        let mut tries = retry.begin();
+        options: &Options,
+    ) -> Result<Box<dyn Connection>, RunError> {
+        let mut tries = options.retry.begin();
         loop {
             let error = match mirror.remote.open(cursor).await {
-                Ok(mut connection) => {
-                    match self.read(connection.as_mut(), &mirror.keys.strings, mirror.observer.as_ref()).await {
-                        Ok(()) => return Ok(connection),
-                        Err(error) => error,
-                    }
-                }
+                Ok(mut connection) => match self.read(connection.as_mut(), mirror, options.max_listing).await {
+                    Ok(()) => return Ok(connection),
+                    Err(RunError::Remote(error)) => error,
+                    Err(error) => return Err(error),
+                },
                 Err(error) => error,
             };
             tries.pause_after(error).await?;
@@ -107,24 +118,26 @@ impl Listing {
     }
 
     /// Reads records from a fresh connection until the service says that it has sent them all.
-    async fn read(
-        &mut self,
-        connection: &mut dyn Connection,
-        strings: &StringCipher,
-        observer: &dyn Observer,
-    ) -> Result<(), RemoteError> {
+    async fn read(&mut self, connection: &mut dyn Connection, mirror: &Mirror, most: u64) -> Result<(), RunError> {
         /// Records between two words to the observer.
         const TELL_EVERY: u64 = 500;
+        let observer = mirror.observer.as_ref();
         loop {
+            if self.memory > most {
+                return Err(RunError::Listing { most });
+            }
             match connection.next().await? {
                 Event::Record(record) => {
-                    self.add(record, strings);
+                    self.add(record, &mirror.keys.strings);
                     self.records += 1;
                     if self.records.is_multiple_of(TELL_EVERY) {
                         observer.on(Progress::Listing { records: self.records });
                     }
                 }
-                Event::Oversized(uid, what) => self.oversized.push((uid, what)),
+                Event::Oversized(uid, what) => {
+                    self.memory += ITEM;
+                    self.oversized.push((uid, what));
+                }
                 Event::Ready(cursor) => {
                     self.cursor = cursor;
                     // A deletion of something that could not be read leaves nothing to be done.

@@ -66,6 +66,8 @@ pub struct Options {
     pub jobs: usize,
     /// The most bytes of file content in memory at once. Raised to what one large file needs, if it is less.
     pub in_flight: u64,
+    /// The most bytes of memory, about, that what the vault lists may take.
+    pub max_listing: u64,
     /// How to try again what fails on the way to the service.
     pub retry: RetryPolicy,
     /// What to call this run towards others who want the lease.
@@ -85,6 +87,7 @@ impl Default for Options {
             rules: Rules::default(),
             jobs: 4,
             in_flight: 32 << 20,
+            max_listing: 1 << 30,
             retry: RetryPolicy::default(),
             holder: format!("process {}", std::process::id()),
             lease_ttl: Duration::from_secs(60),
@@ -108,6 +111,12 @@ pub enum RunError {
     /// At the service, or on the way to it.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// What the vault lists takes more memory than it may.
+    #[error("what the vault lists takes more than {} MiB of memory", most >> 20)]
+    Listing {
+        /// How many bytes are allowed.
+        most: u64,
+    },
     /// At the destination.
     #[error(transparent)]
     Destination(#[from] BlobError),

@@ -55,7 +55,7 @@ impl Mirror {
     /// [`RunError`] where the vault, the destination or the state cannot be read.
     pub async fn verify(&self, filter: &Filter, deep: bool, options: &Options) -> Result<Verification, RunError> {
         let mut listing = Listing::new(filter);
-        listing.open(self, Cursor::START, options.retry).await?;
+        listing.open(self, Cursor::START, options).await?;
         let mut result = Verification::default();
         result
             .refused

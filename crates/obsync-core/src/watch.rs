@@ -55,7 +55,7 @@ impl Default for Pace {
 const STEADY: Duration = Duration::from_secs(30);
 
 /// Connections in a row that could not be opened, or did not hold, after which the vault is looked for anew.
-const MOST_FAILURES: u32 = 6;
+const MOST_FAILURES: u32 = 3;
 
 /// Whoever follows a vault.
 #[async_trait]

@@ -50,7 +50,7 @@ impl Emulator {
     }
 
     /// Ends every connection and frees the port.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(&self) {
         let _ = self.stop.send(true);
         self.stop.closed().await;
     }

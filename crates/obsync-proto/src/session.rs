@@ -33,6 +33,8 @@ pub struct SessionLimits {
     pub ping_after: Duration,
     /// Silence after which an idle connection is given up.
     pub idle: Duration,
+    /// The longest that a listing may take in all: one that comes drop by drop is never silent, and never done.
+    pub listing: Duration,
     /// The most records of one listing.
     pub records: u64,
     /// The most bytes of ciphertext of one file.
@@ -45,6 +47,7 @@ impl Default for SessionLimits {
             answer: Duration::from_secs(60),
             ping_after: Duration::from_secs(10),
             idle: Duration::from_secs(120),
+            listing: Duration::from_secs(3600),
             records: 20_000_000,
             // The largest plan allows 200 MB for a file; this leaves room for plans to come.
             file_size: 16 << 30,
@@ -160,6 +163,7 @@ pub struct Session {
     limits: SessionLimits,
     transmits: VecDeque<String>,
     events: VecDeque<Event>,
+    opened: Instant,
     last_heard: Instant,
     /// When the answer that is due last came nearer. Live records between a pull and its answer are none of it.
     last_progress: Instant,
@@ -175,6 +179,7 @@ impl Session {
             limits,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
+            opened: now,
             last_heard: now,
             last_progress: now,
             pinged: None,
@@ -205,7 +210,10 @@ impl Session {
                 Some(_) => self.last_heard + self.limits.idle,
                 None => self.last_heard + self.limits.ping_after,
             }),
-            _ => Some(self.last_progress + self.limits.answer),
+            State::Opening | State::Listing { .. } => {
+                Some((self.last_progress + self.limits.answer).min(self.opened + self.limits.listing))
+            }
+            State::Asked | State::Receiving { .. } => Some(self.last_progress + self.limits.answer),
         }
     }
 
@@ -247,7 +255,13 @@ impl Session {
             self.last_progress = now;
         }
         let result = Incoming::parse(text).map_err(SessionError::from).and_then(|message| self.on_message(message));
-        self.fail_on(result)
+        self.fail_on(result)?;
+        // Not left to the clock alone: a peer that never pauses leaves its driver no time to look at it.
+        if self.is_listing() && now >= self.opened + self.limits.listing { self.handle_timeout(now) } else { Ok(()) }
+    }
+
+    fn is_listing(&self) -> bool {
+        matches!(self.state, State::Opening | State::Listing { .. })
     }
 
     /// Takes a binary frame: a piece of the running pull.
@@ -275,6 +289,12 @@ impl Session {
             self.transmit(&ClientMessage::Ping);
             self.pinged = Some(now);
             return Ok(());
+        }
+        if self.is_listing() && now >= self.opened + self.limits.listing {
+            return self.fail_on(Err(SessionError::Limit {
+                what: "seconds of a listing",
+                limit: self.limits.listing.as_secs(),
+            }));
         }
         let (limit, while_) = match self.state {
             State::Opening => (self.limits.answer, "opening the session"),
@@ -361,6 +381,9 @@ impl Session {
         }
         if pieces > limits::MAX_PIECES {
             return Err(SessionError::Limit { what: "pieces of a file", limit: limits::MAX_PIECES });
+        }
+        if pieces > size / limits::MIN_PIECE + 1 {
+            return Err(SessionError::Protocol(format!("{size} bytes in {pieces} pieces")));
         }
         if size > pieces.saturating_mul(limits::MAX_PIECE as u64) {
             return Err(SessionError::Protocol(format!("{size} bytes do not fit into {pieces} pieces")));

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -246,7 +247,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Usage, format!("the program cannot start: {e}"), ""))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let settings = || Settings::read(|name| std::env::var(name).ok());
         match cli.command {
             Command::Login(args) => command::login::run(settings()?, args).await,
@@ -261,7 +262,10 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
             Command::Invoke { file } => command::invoke::run(&file).await,
             Command::Completions { shell } => Ok(command::completions::run(shell)),
         }
-    })
+    });
+    // A thread that still looks up a name would keep the program for as long as that takes.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
 }
 
 #[cfg(test)]

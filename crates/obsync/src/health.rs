@@ -181,3 +181,27 @@ fn unix_seconds() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_is_well_while_every_mirror_was_in_step_within_the_limit() {
+        let health = Health::new(["a", "b"].map(str::to_owned).into_iter());
+        health.is_in_step("a");
+        let (status, body) = health.answer();
+        assert_eq!((status.as_u16(), &body["last_success_seconds_ago"]), (503, &Value::Null), "b was never in step");
+        health.is_in_step("b");
+        sleep(LIMIT / 2).await;
+        health.is_in_step("a");
+        sleep(LIMIT / 2 - Duration::from_secs(1)).await;
+        assert_eq!(health.answer().0, 200);
+        sleep(Duration::from_secs(1)).await;
+        let (status, body) = health.answer();
+        assert_eq!((status.as_u16(), body["last_success_seconds_ago"].as_u64()), (503, Some(LIMIT.as_secs())));
+        assert_eq!(body["vaults"], json!({ "a": LIMIT.as_secs() / 2, "b": LIMIT.as_secs() }));
+    }
+}

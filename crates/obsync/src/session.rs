@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use obsync_adapters::remote::{
     Account, Api, ApiConfig, Credentials, SocketConfig, SocketRemote, StoredToken, TokenFile, TokenInMemory, TokenStore,
@@ -17,7 +16,6 @@ use obsync_core::stop::Stop;
 use obsync_proto::VaultId;
 use obsync_proto::crypto::{EncryptionVersion, VaultKeys};
 use obsync_proto::host::SessionHost;
-use obsync_proto::session::SessionLimits;
 use obsync_proto::wire::api::VaultRow;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
@@ -99,6 +97,11 @@ impl Session {
     /// Buckets and tables.
     pub fn cloud(&self) -> &Cloud {
         &self.settings.cloud
+    }
+
+    /// Options of runs, with the limits that are configured.
+    pub fn options(&self) -> Options {
+        Options { max_listing: self.settings.max_listing, ..Options::default() }
     }
 
     /// All vaults of the account, its own first.
@@ -185,18 +188,26 @@ impl Session {
         options: &Options,
         stop: &Stop,
     ) -> Result<Report, Failure> {
-        let Some(keys) = stop.or(self.keys(row)).await.transpose()? else {
+        let prepare = async || -> Result<(Mirror, SecretString), Failure> {
+            let keys = self.keys(row).await?;
+            let token = self.account.token().await?;
+            Ok((self.mirror(row, keys, blobs.clone(), state.clone(), observer.clone()).await?, token))
+        };
+        let Some((mirror, token)) = stop.or(prepare()).await.transpose()? else {
             return Ok(Report { incomplete: true, complete: options.complete, ..Report::default() });
         };
-        let token = self.account.token().await?;
-        let run = async || -> Result<Report, Failure> {
-            let mirror = self.mirror(row, keys.clone(), blobs.clone(), state.clone(), observer.clone()).await?;
-            Ok(mirror.sync(options, stop).await)
-        };
-        let report = run().await?;
+        let report = mirror.sync(options, stop).await;
         match &report.error {
             Some(RunError::Remote(error)) if error.kind == RemoteErrorKind::Authentication => {
-                if self.account.replace(&token).await.is_ok() { run().await } else { Ok(report) }
+                let again = async || {
+                    self.account.replace(&token).await?;
+                    prepare().await
+                };
+                match stop.or(again()).await {
+                    Some(Ok((mirror, _))) => Ok(mirror.sync(options, stop).await),
+                    Some(Err(_)) => Ok(report),
+                    None => Ok(Report { error: None, incomplete: true, ..report }),
+                }
             }
             _ => Ok(report),
         }
@@ -247,8 +258,8 @@ impl Session {
             version: row.encryption_version,
             device: self.settings.device_name.clone(),
             user_agent: USER_AGENT.to_owned(),
-            limits: SessionLimits::default(),
-            connect_timeout: Duration::from_secs(15),
+            limits: self.settings.session_limits(),
+            connect_timeout: self.settings.connect_timeout(),
         }))
     }
 }
@@ -258,7 +269,12 @@ impl Session {
 /// # Errors
 /// [`Failure`] for a base that nothing will be sent to.
 pub fn api(settings: &Settings) -> Result<Api, Failure> {
-    let config = ApiConfig { base: settings.api_url.clone(), ..ApiConfig::new(USER_AGENT) };
+    let config = ApiConfig {
+        base: settings.api_url.clone(),
+        connect_timeout: settings.connect_timeout(),
+        answer_timeout: settings.timeout,
+        ..ApiConfig::new(USER_AGENT)
+    };
     Api::new(&config).map_err(|e| Failure::usage(e.to_string(), "set OBSYNC_API_URL to https://…, or unset it"))
 }
 

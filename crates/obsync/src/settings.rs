@@ -6,8 +6,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use directories::ProjectDirs;
+use obsync_core::mirror::Options;
+use obsync_proto::session::SessionLimits;
 use obsync_proto::totp::TotpSecret;
 use obsync_proto::wire::api::{API_BASE, VaultRow};
 use secrecy::SecretString;
@@ -37,9 +40,16 @@ pub struct Settings {
     pub vault_password: Option<SecretString>,
     /// Encryption passwords by vault name or id.
     pub vault_passwords: HashMap<String, SecretString>,
+    /// How long the service may take for an answer, or say nothing in the midst of one.
+    pub timeout: Duration,
+    /// The most bytes of memory that what a vault lists may take.
+    pub max_listing: u64,
     /// Buckets and tables.
     pub cloud: Cloud,
 }
+
+/// The most seconds that `OBSYNC_TIMEOUT` can be.
+const LONGEST_TIMEOUT: u64 = 3600;
 
 /// What is kept for good: the configuration file, or the Lambda function's secret (`contract.md`).
 #[derive(Debug, Default, Deserialize)]
@@ -99,6 +109,15 @@ impl Settings {
         if let Some(json) = set("OBSIDIAN_VAULT_PASSWORDS") {
             vault_passwords.extend(parse_passwords(&json)?);
         }
+        let number = |name: &str, most: u64| set(name).map(|text| parse_number(name, &text, most)).transpose();
+        let timeout = number("OBSYNC_TIMEOUT", LONGEST_TIMEOUT)?.map(Duration::from_secs);
+        // In the function half of its memory; the other half is for what is done with the listing, and for the rest.
+        let mebibytes = match number("OBSYNC_MAX_LISTING", u64::MAX >> 20)? {
+            None => {
+                set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|mebibytes| mebibytes.parse().ok()).map(|m: u64| m / 2)
+            }
+            given => given,
+        };
         Ok(Self {
             home,
             api_url: set("OBSYNC_API_URL").unwrap_or_else(|| API_BASE.to_owned()),
@@ -109,8 +128,25 @@ impl Settings {
             token: secret("OBSIDIAN_AUTH_TOKEN").or(stored.auth.token),
             vault_password: secret("OBSIDIAN_VAULT_PASSWORD"),
             vault_passwords,
+            timeout: timeout.unwrap_or(SessionLimits::default().answer),
+            max_listing: mebibytes.map_or(Options::default().max_listing, |mebibytes| mebibytes << 20),
             cloud,
         })
+    }
+
+    /// How long a connection may take to be there.
+    pub fn connect_timeout(&self) -> Duration {
+        self.timeout / 4
+    }
+
+    /// What a connection to a vault keeps to: a longer or shorter timeout makes all of its pauses so.
+    pub fn session_limits(&self) -> SessionLimits {
+        SessionLimits {
+            answer: self.timeout,
+            ping_after: self.timeout / 6,
+            idle: self.timeout * 2,
+            ..SessionLimits::default()
+        }
     }
 
     /// The secret that codes of two-factor sign-in are made from.
@@ -180,6 +216,11 @@ fn parse_passwords(json: &str) -> Result<HashMap<String, SecretString>, Failure>
     })
 }
 
+fn parse_number(name: &str, text: &str, most: u64) -> Result<u64, Failure> {
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| Failure::usage(format!("{name} is {text:?}"), format!("set it to a number from 1 to {most}")))
+}
+
 #[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret;
@@ -235,6 +276,22 @@ mod tests {
         }
         let account_only = read(home.path(), &variables[..1]).unwrap();
         assert_eq!(shown(account_only.password_of(&row(r#"{"id":"a","name":"x","host":"h"}"#))), "account");
+    }
+
+    #[test]
+    fn limits_are_as_set_and_otherwise_the_official_clients() {
+        let home = tempfile::tempdir().unwrap();
+        let unset = read(home.path(), &[]).unwrap();
+        let (limits, usual) = (unset.session_limits(), SessionLimits::default());
+        assert_eq!((limits.answer, limits.ping_after, limits.idle), (usual.answer, usual.ping_after, usual.idle));
+        assert_eq!((unset.connect_timeout().as_secs(), unset.max_listing), (15, 1 << 30));
+        let set = read(home.path(), &[("OBSYNC_TIMEOUT", "12"), ("OBSYNC_MAX_LISTING", "64")]).unwrap();
+        assert_eq!((set.session_limits().idle.as_secs(), set.max_listing), (24, 64 << 20));
+        let function = read(home.path(), &[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")]).unwrap();
+        assert_eq!(function.max_listing, 256 << 20);
+        for (name, text) in [("OBSYNC_TIMEOUT", "0"), ("OBSYNC_TIMEOUT", "1e3"), ("OBSYNC_MAX_LISTING", "-1")] {
+            assert!(read(home.path(), &[(name, text)]).unwrap_err().problem.contains(name), "{name}={text}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::{Sink, Stream};
 use obsync_core::remote::{Connection, Remote, RemoteError, RemoteErrorKind};
 use obsync_proto::host::SessionHost;
-use obsync_proto::session::{Event, Session, SessionLimits};
+use obsync_proto::session::{Event, Session, SessionError, SessionLimits};
 use obsync_proto::wire::limits;
 use obsync_proto::wire::socket::Init;
 use obsync_proto::{Cursor, Uid, VaultId};
@@ -37,6 +37,14 @@ use metered::{Metered, Transport};
 /// Bytes within one [`SessionLimits::answer`] that count as a sign of life while a frame is on its way: a piece of
 /// 2 MiB takes more than 60 s on a slow line, and is no silence.
 const SIGN_OF_LIFE: u64 = 16 * 1024;
+
+/// The most bytes that come in before the answer that is due comes nearer, or an idle connection is spoken to: room for
+/// the largest message and many live records. What goes on beyond, such as a flood of pings or of empty fragments, would
+/// go on for ever: each read brings something, so that nobody looks at the clock.
+const MOST_BESIDE: u64 = 4 * limits::MAX_PIECE as u64;
+
+/// What a ping counts for among them: it is a few bytes, but has to be answered.
+const PING: u64 = 8 * 1024;
 
 /// One vault at the service, for one token.
 #[derive(Debug, Clone)]
@@ -180,12 +188,16 @@ struct Progress {
     seen: u64,
     /// Until when those that came since are enough.
     until: Option<Instant>,
+    /// Bytes received when the session was last content.
+    content: u64,
+    /// Pings since then, and what else there is of control frames.
+    pings: u64,
 }
 
 impl SocketConnection {
     fn new(socket: Socket, session: Session, answer: Duration) -> Self {
         let timer = Box::pin(tokio::time::sleep(answer));
-        let progress = Progress { limit: answer, seen: 0, until: None };
+        let progress = Progress { limit: answer, seen: 0, until: None, content: 0, pings: 0 };
         Self { socket, session, timer, progress, unflushed: false }
     }
 
@@ -211,7 +223,14 @@ impl SocketConnection {
             return Poll::Ready(Err(error));
         }
         // Before the clock: what has come while nobody asked is no silence.
-        if let Poll::Ready(message) = Pin::new(&mut self.socket).poll_next(cx) {
+        let message = Pin::new(&mut self.socket).poll_next(cx);
+        let beside = self.socket.get_ref().received() - self.progress.content + PING * self.progress.pings;
+        if beside > MOST_BESIDE {
+            return Poll::Ready(Err(refused(format!(
+                "the service sent more than is allowed: bytes that are no answer above {MOST_BESIDE}"
+            ))));
+        }
+        if let Poll::Ready(message) = message {
             return Poll::Ready(self.on_message(message));
         }
         let Some(due) = self.due() else {
@@ -250,24 +269,28 @@ impl SocketConnection {
     fn on_message(&mut self, message: Option<Result<Message, SocketError>>) -> Result<(), RemoteError> {
         let now = Instant::now();
         match message {
-            Some(Ok(Message::Text(text))) => {
-                self.heard();
-                Ok(self.session.handle_text(&text, now)?)
-            }
-            Some(Ok(Message::Binary(piece))) => {
-                self.heard();
-                Ok(self.session.handle_binary(piece, now)?)
-            }
+            Some(Ok(Message::Text(text))) => self.hand_over(|session| session.handle_text(&text, now)),
+            Some(Ok(Message::Binary(piece))) => self.hand_over(|session| session.handle_binary(piece, now)),
             Some(Ok(Message::Close(frame))) => Err(closed(frame.as_ref())),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                self.progress.pings += 1;
+                Ok(())
+            }
             Some(Err(error)) => Err(socket_error(error)),
             None => Err(closed(None)),
         }
     }
 
-    fn heard(&mut self) {
-        self.progress.seen = self.socket.get_ref().received();
-        self.progress.until = None;
+    /// Gives the session a message, and notes whether its deadline moves by it.
+    fn hand_over(&mut self, take: impl FnOnce(&mut Session) -> Result<(), SessionError>) -> Result<(), RemoteError> {
+        let received = self.socket.get_ref().received();
+        (self.progress.seen, self.progress.until) = (received, None);
+        let due = self.session.poll_timeout();
+        take(&mut self.session)?;
+        if self.session.poll_timeout() != due {
+            (self.progress.content, self.progress.pings) = (received, 0);
+        }
+        Ok(())
     }
 }
 

@@ -176,7 +176,7 @@ async fn list(
     seed: Listing,
 ) -> Result<Option<(Listing, Box<dyn Connection>)>, RunError> {
     let mut listing = seed;
-    let reading = listing.open(mirror, cursor, options.retry);
+    let reading = listing.open(mirror, cursor, options);
     let Some(connection) = stop.or(reading).await.transpose()? else { return Ok(None) };
     Ok(Some((listing, connection)))
 }

@@ -332,6 +332,7 @@ fn options(how: &How, holder: String) -> Options {
         rules: Rules { keep_deleted: how.keep_deleted, max_delete: how.max_delete },
         jobs: 2,
         in_flight: 32 << 20,
+        max_listing: 1 << 30,
         retry: RetryPolicy::default(),
         holder,
         lease_ttl: LEASE,

@@ -78,16 +78,16 @@ fn a_session_opens_lists_and_pulls() {
     ));
     peer.pull(7);
     assert_eq!(peer.sent(), [r#"{"op":"pull","uid":7}"#]);
-    peer.text(r#"{"size":30,"pieces":2,"hash":"x"}"#, 2).unwrap();
+    peer.text(r#"{"size":20010,"pieces":2,"hash":"x"}"#, 2).unwrap();
     peer.text(&record(8), 2).unwrap();
-    peer.piece(20).unwrap();
+    peer.piece(20_000).unwrap();
     peer.text(READY, 2).unwrap();
     assert!(!peer.session.is_idle());
     peer.piece(10).unwrap();
     assert!(peer.session.is_idle());
     let events = peer.events();
     assert!(
-        matches!(&events[..], [Event::Content(30), Event::Record(_), Event::Piece(a), Event::Ready(_), Event::Piece(b), Event::PullDone] if a.len() == 20 && b.len() == 10),
+        matches!(&events[..], [Event::Content(20_010), Event::Record(_), Event::Piece(a), Event::Ready(_), Event::Piece(b), Event::PullDone] if a.len() == 20_000 && b.len() == 10),
         "{events:?}"
     );
 }
@@ -124,7 +124,7 @@ fn refusals_are_told_apart() {
 
 #[test]
 fn what_breaks_the_protocol_ends_the_session() {
-    let cases: [(&str, &[&str], &[usize]); 9] = [
+    let cases: [(&str, &[&str], &[usize]); 10] = [
         ("piece out of nowhere", &[], &[5]),
         ("short last piece", &[r#"{"size":30,"pieces":1}"#], &[29]),
         ("extra bytes", &[r#"{"size":30,"pieces":1}"#], &[31]),
@@ -132,6 +132,7 @@ fn what_breaks_the_protocol_ends_the_session() {
         ("size above what pieces hold", &[r#"{"size":2097153,"pieces":1}"#], &[]),
         ("size above the limit", &[r#"{"size":1152921504606846976,"pieces":9}"#], &[]),
         ("a million pieces", &[r#"{"size":30,"pieces":1000000}"#], &[]),
+        ("a piece for every byte", &[r#"{"size":30,"pieces":30}"#], &[]),
         ("bad JSON", &["{"], &[]),
         ("second answer", &[r#"{"deleted":true}"#, r#"{"deleted":true}"#], &[]),
     ];
@@ -156,6 +157,24 @@ fn a_listing_without_end_is_cut_off() {
         peer.text(&record(uid), 0).unwrap();
     }
     assert!(matches!(peer.text(&record(4), 0), Err(SessionError::Limit { limit: 3, .. })));
+}
+
+/// Neither drop by drop nor without a pause, so that nobody looks at the clock.
+#[test]
+fn a_listing_that_is_never_late_ends_all_the_same() {
+    for answers in [&[OK, r#"{"op":"pong"}"#][..], &[r#"{"op":"pong"}"#], &[OK, r#"{"op":"news"}"#]] {
+        let mut peer = Peer::new();
+        let mut ended = (0..).step_by(50).map(|at| {
+            let result = peer.text(answers[usize::from(at > 0).min(answers.len() - 1)], at);
+            (at, result.and_then(|()| peer.session.handle_timeout(peer.at(at + 49))))
+        });
+        let (at, error) = ended.find(|(_, result)| result.is_err()).unwrap();
+        assert!((3550..=3600).contains(&at), "{at}");
+        assert!(matches!(error, Err(SessionError::Limit { limit: 3600, .. })), "{error:?}");
+    }
+    let mut unheeded = Peer::new();
+    unheeded.text(OK, 0).unwrap();
+    assert!(matches!(unheeded.text(r#"{"op":"pong"}"#, 3600), Err(SessionError::Limit { .. })));
 }
 
 #[test]

@@ -3,6 +3,10 @@
 /// The most bytes of content in one binary frame (`protocol.md` §3, Pull).
 pub const MAX_PIECE: usize = 2 * 1024 * 1024;
 
+/// The fewest bytes of content that there are for each binary frame but one. Known services send frames of [`MAX_PIECE`];
+/// with many small ones a file could be made to take as long as the peer likes, none of them late.
+pub const MIN_PIECE: u64 = 16 * 1024;
+
 /// The most bytes of one text frame. An honest record is under 20 KB.
 pub const MAX_TEXT: usize = 1024 * 1024;
 

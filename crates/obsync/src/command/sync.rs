@@ -35,14 +35,20 @@ impl Target {
 }
 
 pub(crate) async fn run(settings: Settings, args: &Sync) -> Result<Exit, Failure> {
-    let options = options(args)?;
+    let stop = stop_on_signals();
     let template = Template::parse(&args.to, args.all || args.vaults.len() > 1)?;
     let state = memory::Location::parse(args.state.location.as_deref(), &settings.home)?;
     let session = Session::new(settings)?;
-    let targets = targets(&session, args, &template).await?;
-    let state = state.open(session.cloud()).await?;
-    check_apart(&placed(&targets), &written_before(state.as_ref()).await?)?;
-    let stop = stop_on_signals();
+    let options = options(args, session.options())?;
+    let prepare = async || -> Result<_, Failure> {
+        let targets = targets(&session, args, &template).await?;
+        let state = state.open(session.cloud()).await?;
+        check_apart(&placed(&targets), &written_before(state.as_ref()).await?)?;
+        Ok((targets, state))
+    };
+    let Some((targets, state)) = stop.or(prepare()).await.transpose()? else {
+        return Err(Failure::new(Exit::Interrupted, "interrupted before it began", "run again"));
+    };
     let ended = if args.watch {
         watch::run(&session, targets, &state, &options, &stop, args).await?
     } else {
@@ -88,7 +94,7 @@ async fn once(
     ended
 }
 
-fn options(args: &Sync) -> Result<Options, Failure> {
+fn options(args: &Sync, configured: Options) -> Result<Options, Failure> {
     let filter = Filter::new(&args.include, &args.exclude)
         .map_err(|e| Failure::usage(e.to_string(), "see `obsync sync --help` for the form of globs"))?;
     Ok(Options {
@@ -97,7 +103,7 @@ fn options(args: &Sync) -> Result<Options, Failure> {
         filter,
         rules: Rules { keep_deleted: args.keep_deleted, max_delete: args.max_delete.unwrap_or_default() },
         jobs: usize::from(args.jobs),
-        ..Options::default()
+        ..configured
     })
 }
 

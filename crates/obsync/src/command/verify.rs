@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use obsync_core::filter::Filter;
-use obsync_core::mirror::{Failure as PathFailure, Options};
+use obsync_core::mirror::Failure as PathFailure;
 use obsync_core::verify::Verification;
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ pub(crate) async fn run(settings: Settings, args: &Verify) -> Result<Exit, Failu
     // The mirror is compared with what it was last asked to hold.
     let filter = Filter::from_canonical(head.as_ref().map_or("", |head| &head.filter))
         .map_err(|e| Failure::usage(e.to_string(), "run `obsync sync` once more, then verify"))?;
-    let result = mirror.verify(&filter, args.deep, &Options::default()).await;
+    let result = mirror.verify(&filter, args.deep, &session.options()).await;
     display.end();
     let result = result?;
     if args.json {

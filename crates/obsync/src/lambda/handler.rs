@@ -145,7 +145,7 @@ impl Round<'_> {
             complete: self.request.sync_type == SyncType::Complete,
             rules: self.ready.rules,
             holder: format!("Lambda request {}", self.invocation.request_id),
-            ..Options::default()
+            ..self.ready.session.options()
         };
         let observer: Arc<dyn Observer> = Arc::new(Log { vault: row.id.clone() });
         let blobs = self.ready.blobs(&self.place, row).await?;

@@ -65,7 +65,11 @@ impl Fixture {
     }
 
     pub(crate) async fn with_account(account: Account) -> Self {
-        let emulator = Arc::new(Emulator::start(Config::default()).await.unwrap());
+        Self::with_service(Config::default(), account).await
+    }
+
+    pub(crate) async fn with_service(config: Config, account: Account) -> Self {
+        let emulator = Arc::new(Emulator::start(config).await.unwrap());
         emulator.create_account(account).unwrap();
         Self { emulator, folder: tempfile::tempdir().unwrap() }
     }

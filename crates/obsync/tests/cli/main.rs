@@ -9,7 +9,10 @@ mod exact;
 mod fixture;
 mod hostile;
 mod kill;
+#[cfg(unix)]
+mod line;
 mod many;
+mod peer;
 mod secrets;
 mod usage;
 #[cfg(unix)]

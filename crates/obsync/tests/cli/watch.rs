@@ -1,8 +1,10 @@
 //! `--watch`: the program stays, follows, says how it stands, and ends when it is told to.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use obsync_emulator::{Account, Config, Emulator, Fault, FaultRule, Place};
 use obsync_proto::crypto::EncryptionVersion;
 use obsync_testkit::tree::{Tree, assert_same_tree};
 use serde_json::Value;
@@ -11,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use crate::fixture::{Ended, Fixture};
+use crate::fixture::{EMAIL, Ended, Fixture, PASSWORD, end};
+use crate::line::Line;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -38,9 +41,13 @@ async fn started(mut command: Command) -> (Child, String) {
     }
 }
 
-async fn terminate(child: Child) -> Ended {
+async fn signal(child: &Child, name: &str) {
     let id = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    assert!(Command::new("kill").args([name, &id]).status().await.unwrap().success());
+}
+
+async fn terminate(child: Child) -> Ended {
+    signal(&child, "-TERM").await;
     timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap().into()
 }
 
@@ -144,4 +151,192 @@ async fn systemd_is_told_what_it_asks_for() {
     })
     .await;
     assert_eq!(ending.await.unwrap().exit, Some(0));
+}
+
+/// Seconds since the mirror was last known to be what the vault is.
+async fn age(address: &str) -> u64 {
+    health(address).await.1["last_success_seconds_ago"].as_u64().unwrap()
+}
+
+/// The service ends, and is back after a while, with the same vaults and without the tokens that it gave out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_started_anew_is_followed_again() {
+    let data = tempfile::tempdir().unwrap();
+    let config = Config { data: Some(data.path().to_owned()), ..Config::default() };
+    let mut fixture = Fixture::with_service(config.clone(), Account::new(EMAIL, PASSWORD)).await;
+    let mut vault = fixture.vault("V", EncryptionVersion::V3);
+    vault.put("a.md", "a", 1);
+    let (dest, heartbeat) = (fixture.dest(), fixture.path("heartbeat"));
+    let (child, address) = started(fixture.command(&args(&dest, &heartbeat))).await;
+    until("healthy", async || health(&address).await.0 == 200).await;
+    let listen = fixture.emulator.address();
+    fixture.emulator.shutdown().await;
+    sleep(Duration::from_secs(3)).await;
+    assert!(age(&address).await >= 2, "the service is gone, and health says that all is well");
+    fixture.emulator = Arc::new(Emulator::start(Config { listen, ..config }).await.unwrap());
+    fixture.emulator.expire_tokens().unwrap();
+    vault.attach(&fixture.emulator);
+    vault.put("b.md", "b", 1);
+    until("the change", async || dest.join("b.md").exists()).await;
+    until("in step", async || age(&address).await < 2).await;
+    assert_eq!(fixture.emulator.counters().get().sign_ins, 1);
+    assert_eq!(terminate(child).await.exit, Some(0));
+    assert_same_tree(&vault.tree(), &Tree::read(&dest));
+}
+
+/// The row names another host, and where the vault was nobody listens any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_that_moves_to_another_host_is_followed_there() {
+    let fixture = Fixture::new().await;
+    let mut vault = fixture.vault("V", EncryptionVersion::V3);
+    vault.put("a.md", "a", 1);
+    let (old, new) = (Line::to(fixture.emulator.address()).await, Line::to(fixture.emulator.address()).await);
+    fixture.emulator.set_vault_host(vault.id(), Some(old.host())).unwrap();
+    let (dest, heartbeat) = (fixture.dest(), fixture.path("heartbeat"));
+    let (child, address) = started(fixture.command(&args(&dest, &heartbeat))).await;
+    until("healthy", async || health(&address).await.0 == 200).await;
+    fixture.emulator.set_vault_host(vault.id(), Some(new.host())).unwrap();
+    drop(old);
+    vault.put("b.md", "b", 1);
+    until("the change", async || dest.join("b.md").exists()).await;
+    assert_eq!(terminate(child).await.exit, Some(0));
+    assert_same_tree(&vault.tree(), &Tree::read(&dest));
+}
+
+/// The machine sleeps for longer than any limit, and wakes up with connections whose other end is long gone and never
+/// said so.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_arrive_after_a_sleep() {
+    let fixture = Fixture::new().await;
+    let mut vault = fixture.vault("V", EncryptionVersion::V3);
+    vault.put("a.md", "a", 1);
+    let line = Line::to(fixture.emulator.address()).await;
+    fixture.emulator.set_vault_host(vault.id(), Some(line.host())).unwrap();
+    let (dest, heartbeat) = (fixture.dest(), fixture.path("heartbeat"));
+    let mut command = fixture.command(&args(&dest, &heartbeat));
+    command.env("OBSYNC_TIMEOUT", "1");
+    let (child, address) = started(command).await;
+    until("healthy", async || health(&address).await.0 == 200).await;
+    signal(&child, "-STOP").await;
+    line.goes_dead();
+    vault.put("b.md", "b", 1);
+    sleep(Duration::from_secs(3)).await;
+    line.works_again();
+    signal(&child, "-CONT").await;
+    until("the change", async || dest.join("b.md").exists()).await;
+    assert_eq!(terminate(child).await.exit, Some(0));
+    assert_same_tree(&vault.tree(), &Tree::read(&dest));
+}
+
+/// Wherever the service falls silent, it is given up within the limit and asked again, more and more rarely, until it
+/// speaks.
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_anywhere_ends_in_another_try() {
+    let places = [Place::AnyHttp, Place::Connect, Place::Init, Place::Listing, Place::Pull, Place::Ping];
+    futures_util::future::join_all(places.map(|place| async move {
+        let fixture = Fixture::new().await;
+        let mut vault = fixture.vault("V", EncryptionVersion::V3);
+        vault.put("a.md", "a", 1);
+        let (dest, heartbeat) = (fixture.dest(), fixture.path("heartbeat"));
+        let mut command = fixture.command(&args(&dest, &heartbeat));
+        command.env("OBSYNC_TIMEOUT", "1");
+        let (child, address) = started(command).await;
+        until("healthy", async || health(&address).await.0 == 200).await;
+        let fault = fixture.emulator.faults().add(FaultRule::new(place.clone(), Fault::Silence).always());
+        if place == Place::AnyHttp {
+            // Only who has lost the token asks.
+            fixture.emulator.expire_tokens().unwrap();
+        }
+        fixture.emulator.cut_connections();
+        if place != Place::Ping {
+            vault.put("b.md", "b", 1);
+        }
+        until(&format!("{place:?}: asked again"), async || fixture.emulator.faults().struck(fault) >= 2).await;
+        let asked = fixture.emulator.faults().struck(fault);
+        sleep(Duration::from_secs(2)).await;
+        assert!(fixture.emulator.faults().struck(fault) < asked + 4, "{place:?}: asked on and on");
+        fixture.emulator.faults().clear();
+        vault.put("c.md", "c", 1);
+        until(&format!("{place:?}: the change"), async || dest.join("c.md").exists()).await;
+        assert_eq!(terminate(child).await.exit, Some(0), "{place:?}");
+        assert_same_tree(&vault.tree(), &Tree::read(&dest));
+    }))
+    .await;
+}
+
+/// The same of a line on which nothing passes any more, not even what TCP says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_goes_dead_is_given_up() {
+    let fixture = Fixture::new().await;
+    let mut vault = fixture.vault("V", EncryptionVersion::V3);
+    vault.put("a.md", "a", 1);
+    let line = Line::to(fixture.emulator.address()).await;
+    fixture.emulator.set_vault_host(vault.id(), Some(line.host())).unwrap();
+    let (dest, heartbeat) = (fixture.dest(), fixture.path("heartbeat"));
+    let mut command = fixture.command(&args(&dest, &heartbeat));
+    command.env("OBSYNC_API_URL", format!("http://{}", line.host())).env("OBSYNC_TIMEOUT", "1");
+    let (child, address) = started(command).await;
+    until("healthy", async || health(&address).await.0 == 200).await;
+    line.goes_dead();
+    vault.put("b.md", "b", 1);
+    until("known to be behind", async || age(&address).await >= 3).await;
+    line.works_again();
+    until("the change", async || dest.join("b.md").exists()).await;
+    assert_eq!(terminate(child).await.exit, Some(0));
+    assert_same_tree(&vault.tree(), &Tree::read(&dest));
+}
+
+/// No answer is waited for: each takes up to a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_told_to_end_before_it_began_ends_at_once() {
+    let http = |path: &str| Place::Http(path.to_owned());
+    let places = [http("/user/signin"), http("/vault/list"), http("/vault/access"), Place::Connect, Place::Listing];
+    let cases = places.into_iter().flat_map(|place| [(place.clone(), "--complete"), (place, "--watch")]);
+    futures_util::future::join_all(cases.map(|(place, how)| async move {
+        let fixture = Fixture::new().await;
+        fixture.vault("V", EncryptionVersion::V3).put("a.md", "a", 1);
+        let fault = fixture.emulator.faults().add(FaultRule::new(place.clone(), Fault::Silence).always());
+        let child = fixture.command(&Fixture::sync_args("V", &fixture.dest(), &[how])).spawn().unwrap();
+        until("asked", async || fixture.emulator.faults().struck(fault) > 0).await;
+        let told = Instant::now();
+        let ended = terminate(child).await;
+        ended.assert_refused(130, &["interrupted"]);
+        assert!(told.elapsed() < Duration::from_secs(5), "{place:?} {how}: {:?}", told.elapsed());
+        fixture.emulator.faults().clear();
+        assert_eq!(end(fixture.command(&Fixture::sync_args("V", &fixture.dest(), &[]))).await.exit, Some(0));
+    }))
+    .await;
+}
+
+/// A large file on its way is waited for as long as what is in flight may take, and then given up; what is done is
+/// recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_on_its_way_is_finished_or_given_up() {
+    const MIB: usize = 1 << 20;
+    let cases =
+        [(6 * MIB, true), (60 * MIB, false)].into_iter().flat_map(|case| [(case, "--complete"), (case, "--watch")]);
+    futures_util::future::join_all(cases.map(|((size, is_finished), how)| async move {
+        let fixture = Fixture::new().await;
+        let mut vault = fixture.vault("V", EncryptionVersion::V3);
+        (0..10).for_each(|n| _ = vault.put(&format!("{n}.md"), format!("small {n}"), 1));
+        let large = vault.put("large.bin", vec![7; size], 1);
+        fixture.emulator.configure(|config| config.bandwidth = std::num::NonZeroU64::new(2 << 20));
+        let child = fixture.command(&Fixture::sync_args("V", &fixture.dest(), &[how])).spawn().unwrap();
+        until("under way", async || {
+            let pulled = fixture.emulator.counters().get().pulls_by_uid.contains_key(&large);
+            pulled && (0..10).all(|n| fixture.dest().join(format!("{n}.md")).exists())
+        })
+        .await;
+        let told = Instant::now();
+        let ended = terminate(child).await;
+        assert!(told.elapsed() < Duration::from_secs(12), "{how}, {size}: {:?}", told.elapsed());
+        let files = if is_finished { 11 } else { 10 };
+        assert_eq!(ended.exit, Some(130), "{how}, {size}: {ended:?}");
+        assert_eq!(ended.vault()["downloaded"].as_u64(), Some(files), "{how}, {size}: {ended:?}");
+        fixture.emulator.configure(|config| config.bandwidth = None);
+        let next = fixture.sync("V", &[]).await;
+        assert_eq!(next.vault()["downloaded"].as_u64(), Some(11 - files), "{how}, {size}: {next:?}");
+        assert_same_tree(&vault.tree(), &Tree::read(&fixture.dest()));
+    }))
+    .await;
 }
