@@ -3,6 +3,7 @@
 //! It shows how many it bears. One that it refuses, or takes long to open, halves the number to be had; one that it
 //! opens proves that it bears so many; and each while without a refusal allows for one more.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,7 +66,10 @@ impl Width {
     /// Waits until one more connection may be opened.
     pub(super) async fn permit(self: &Arc<Self>) -> Permit {
         loop {
-            let given_back = self.given_back.notified();
+            let mut given_back = pin!(self.given_back.notified());
+            // In the row before the look at the state: of two that are given back before two who have looked wait, one
+            // would wake nobody.
+            given_back.as_mut().enable();
             let grows_at = {
                 let mut state = self.state();
                 if state.grows_at().is_some_and(|at| at <= Instant::now()) {
