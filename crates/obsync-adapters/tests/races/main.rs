@@ -149,8 +149,8 @@ fn races() -> Vec<(&'static str, Race)> {
         ("pending changes, stalled", race(&[spill(0..2)], vec![spilling(), long_run(0..2)], &[LeasesRunOut])),
         ("begun anew before a reader", race(&few(), vec![anew(), reading()], &[])),
         ("begun anew by a stalled run", race(&few(), vec![anew(), long_run(0..3)], &[LeasesRunOut])),
-        ("three runs", race(&few(), vec![long_run(0..3), anew(), one_change()], &[LeasesRunOut, Dies(0)])),
-        ("three runs, and growth", race(&many, vec![growth(), growth(), spilling()], &[LeasesRunOut, LeasesRunOut])),
+        ("three runs", race(&few(), vec![long_run(0..3), anew(), one_change()], &[LeasesRunOut])),
+        ("three runs, and growth", race(&many, vec![growth(), growth(), spilling()], &[LeasesRunOut])),
         ("given back", race(&few(), vec![vec![Step::Lock, Step::Renew, Step::Unlock], one_change()], &[LeasesRunOut])),
         ("an answer is lost", race(&few(), vec![long_run(0..3), one_change()], &[AnswerIsLostTo(0), LeasesRunOut])),
         ("an answer is lost in growth", race(&many, vec![growth(), one_change()], &[AnswerIsLostTo(0), LeasesRunOut])),
@@ -207,5 +207,5 @@ fn sqlite_in_every_order() {
 #[test]
 fn memory_in_every_order() {
     let races = races_of_calls();
-    in_every_order(&races, 2, |race, order| in_virtual_time(async { race.run(&MemoryState::new(), order).await }));
+    in_every_order(&races, 1, |race, order| in_virtual_time(async { race.run(&MemoryState::new(), order).await }));
 }
