@@ -15,6 +15,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use obsync_adapters::aws::http_client;
 use obsync_adapters::tls::Roots;
 use obsync_emulator::Schedule;
@@ -23,6 +24,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::lock;
+
+mod direct;
+
+pub use direct::{Answer, DirectDynamo};
 
 /// The partition key of the tables that are made here.
 const KEY: &str = "vault_id";
@@ -144,7 +149,7 @@ impl MemoryDynamo {
 
     /// How an AWS SDK reaches it.
     pub async fn sdk_config(&self) -> SdkConfig {
-        config(self.address).await
+        config(&self.endpoint(), http_client(Roots::Mozilla)).await
     }
 
     /// Where it is.
@@ -164,7 +169,7 @@ impl MemoryDynamo {
 
     /// A client by the back door.
     pub async fn raw(&self) -> Client {
-        Client::new(&config(self.behind).await)
+        Client::new(&config(&format!("http://{}", self.behind), http_client(Roots::Mozilla)).await)
     }
 
     /// Makes a table as the contract has it: the partition key alone.
@@ -256,12 +261,12 @@ pub async fn create_table(client: &Client, name: &str) {
     create.billing_mode(BillingMode::PayPerRequest).send().await.unwrap();
 }
 
-async fn config(address: SocketAddr) -> SdkConfig {
+async fn config(endpoint: &str, client: SharedHttpClient) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client(Roots::Mozilla))
+        .http_client(client)
         .region(Region::new("eu-central-1"))
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
-        .endpoint_url(format!("http://{address}"))
+        .endpoint_url(endpoint)
         .retry_config(RetryConfig::standard().with_max_attempts(5).with_initial_backoff(Duration::from_millis(5)))
         .load()
         .await

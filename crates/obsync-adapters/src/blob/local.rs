@@ -24,6 +24,7 @@ mod folder;
 mod name;
 mod note;
 mod publish;
+mod queue;
 mod temp;
 mod walk;
 mod writer;

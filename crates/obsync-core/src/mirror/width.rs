@@ -3,6 +3,7 @@
 //! It shows how many it bears. One that it refuses, or takes long to open, halves the number to be had; one that it
 //! opens proves that it bears so many; and each while without a refusal allows for one more.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,7 +66,10 @@ impl Width {
     /// Waits until one more connection may be opened.
     pub(super) async fn permit(self: &Arc<Self>) -> Permit {
         loop {
-            let given_back = self.given_back.notified();
+            let mut given_back = pin!(self.given_back.notified());
+            // In the row before the look at the state: of two that are given back before two who have looked wait, one
+            // would wake nobody.
+            given_back.as_mut().enable();
             let grows_at = {
                 let mut state = self.state();
                 if state.grows_at().is_some_and(|at| at <= Instant::now()) {
@@ -138,9 +142,45 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Poll, Wake};
+
     use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
 
     use super::*;
+
+    /// Somebody who waits for a permit, in a task of his own.
+    struct Waiting {
+        permit: BoxFuture<'static, Permit>,
+        woken: Arc<Woken>,
+    }
+
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    impl Waiting {
+        fn at(width: &Arc<Width>) -> Self {
+            let width = width.clone();
+            Self { permit: async move { width.permit().await }.boxed(), woken: Arc::new(Woken(true.into())) }
+        }
+
+        /// Goes on, if it is time to.
+        fn go_on(&mut self) -> Option<Permit> {
+            if !self.woken.0.swap(false, Ordering::Relaxed) {
+                return None;
+            }
+            match self.permit.poll_unpin(&mut Context::from_waker(&self.woken.clone().into())) {
+                Poll::Ready(permit) => Some(permit),
+                Poll::Pending => None,
+            }
+        }
+    }
 
     /// Takes as many permits as there are now.
     fn take_all(width: &Arc<Width>) -> Vec<Permit> {
@@ -184,5 +224,45 @@ mod tests {
         tokio::time::advance(SLOW).await;
         first.opened();
         assert_eq!(take_all(&width).len(), 3);
+    }
+
+    /// Tasks wait, go on in any order, give up at any moment, and give permits back in every way: at rest nobody waits
+    /// while there is a permit to be had, and in the end all are there.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_who_gives_up_keeps_a_permit_from_another() {
+        for seed in 0..2_000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let width = Width::new(random.usize(1..=4));
+            let (mut waiting, mut held): (Vec<Waiting>, Vec<Permit>) = Default::default();
+            for step in 0..60 {
+                match random.u8(..6) {
+                    0 => waiting.push(Waiting::at(&width)),
+                    1 if !waiting.is_empty() => drop(waiting.swap_remove(random.usize(..waiting.len()))),
+                    2 if !held.is_empty() => drop(held.swap_remove(random.usize(..held.len()))),
+                    3 if !held.is_empty() => held.swap_remove(random.usize(..held.len())).refused(),
+                    _ if !waiting.is_empty() => {
+                        let one = random.usize(..waiting.len());
+                        if let Some(permit) = waiting[one].go_on() {
+                            held.push(permit);
+                            drop(waiting.swap_remove(one));
+                        }
+                    }
+                    _ => {}
+                }
+                if step % 20 == 19 {
+                    while let Some(one) = waiting.iter().position(|one| one.woken.0.load(Ordering::Relaxed)) {
+                        if let Some(permit) = waiting[one].go_on() {
+                            held.push(permit);
+                            drop(waiting.swap_remove(one));
+                        }
+                    }
+                    let state = width.state();
+                    assert!(waiting.is_empty() || state.taken >= state.limit, "seed {seed}: {state:?}");
+                }
+            }
+            drop((waiting, held));
+            let state = width.state();
+            assert_eq!((state.taken, state.open), (0, 0), "seed {seed}");
+        }
     }
 }

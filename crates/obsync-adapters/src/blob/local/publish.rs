@@ -4,18 +4,16 @@
 //! call. Files that are finished while others wait for the disk form the next group, so that nothing waits for company.
 
 use std::fs::File;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use obsync_core::blob::{BlobError, BlobErrorKind, Stamp};
 use obsync_proto::{ContentHash, VaultPath};
 use tokio::sync::oneshot;
 
-use super::folder::{Folder, lock};
+use super::folder::Folder;
+use super::queue::{Queue, Worker};
 use super::temp::Temp;
 use super::writer::Content;
-
-/// Groups that are under way at once: one is written while the other waits for the disk.
-const MOST_WORKERS: usize = 2;
 
 /// Files in a group, at most. Each is open until it has its name.
 const MOST_FILES: usize = 256;
@@ -27,13 +25,7 @@ const SYNC_TOGETHER: usize = 4;
 #[derive(Debug)]
 pub(super) struct Publisher {
     folder: Arc<Folder>,
-    queue: Mutex<Queue>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Vec<Finished>,
-    workers: usize,
+    queue: Arc<Queue<Finished>>,
 }
 
 /// A file with all of its content.
@@ -49,7 +41,7 @@ struct Finished {
 
 impl Publisher {
     pub(super) fn new(folder: Folder) -> Self {
-        Self { folder: Arc::new(folder), queue: Mutex::default() }
+        Self { folder: Arc::new(folder), queue: Queue::new() }
     }
 
     pub(super) fn folder(&self) -> &Arc<Folder> {
@@ -58,80 +50,51 @@ impl Publisher {
 
     /// Makes a finished file visible as `path`. One that nobody waits for any more before its turn comes is dropped.
     pub(super) async fn publish(
-        self: &Arc<Self>,
+        &self,
         path: VaultPath,
         content: Content,
         hash: ContentHash,
         mtime: i64,
     ) -> Result<Stamp, BlobError> {
         let (published, answer) = oneshot::channel();
-        let is_free = {
-            let mut queue = lock(&self.queue);
-            queue.waiting.push(Finished { path, content, hash, mtime, published });
-            let is_free = queue.workers < MOST_WORKERS;
-            queue.workers += usize::from(is_free);
-            is_free
-        };
-        if is_free {
-            let worker = Worker { publisher: self.clone(), has_ended: false };
-            drop(tokio::task::spawn_blocking(move || worker.work()));
+        if let Some(worker) = self.queue.add(Finished { path, content, hash, mtime, published }) {
+            let folder = self.folder.clone();
+            drop(tokio::task::spawn_blocking(move || work(worker, &folder)));
         }
         answer.await.unwrap_or_else(|_| Err(BlobError::new(BlobErrorKind::Unusable, "the program is ending")))
     }
 }
 
-/// Publishes one group after the other.
-struct Worker {
-    publisher: Arc<Publisher>,
-    has_ended: bool,
+/// Publishes one group after the other until nothing waits.
+fn work(mut worker: Worker<Finished>, folder: &Folder) {
+    while let Some(files) = worker.next(MOST_FILES) {
+        publish(folder, files);
+    }
 }
 
-impl Worker {
-    /// Publishes what waits until nothing does.
-    fn work(mut self) {
-        while let Some(files) = self.next() {
-            self.publish(files);
+fn publish(folder: &Folder, files: Vec<Finished>) {
+    let mut written = Vec::with_capacity(files.len());
+    for Finished { path, content, hash, mtime, published } in files {
+        // Written to as it came, it may have met a fault that somebody else's `syncfs` was told of.
+        let is_fresh = matches!(content, Content::Held(_));
+        if published.is_closed() {
+            continue;
+        }
+        let prepared = content.into_file(folder, &path).and_then(|temp| {
+            folder.prepare(&temp, &path, hash, mtime)?;
+            Ok(temp)
+        });
+        match prepared {
+            Ok(temp) => written.push(Written { temp, is_fresh, path, published }),
+            // Nobody waits for it any more.
+            Err(error) => drop(published.send(Err(error))),
         }
     }
-
-    /// The next group. Where there is none, the worker counts as gone from that very look at the queue on: whoever adds a
-    /// file after it starts another.
-    fn next(&mut self) -> Option<Vec<Finished>> {
-        let mut queue = lock(&self.publisher.queue);
-        if queue.waiting.is_empty() {
-            queue.workers -= 1;
-            self.has_ended = true;
-            return None;
-        }
-        let count = queue.waiting.len().min(MOST_FILES);
-        Some(queue.waiting.drain(..count).collect())
-    }
-
-    fn publish(&self, files: Vec<Finished>) {
-        let folder = &self.publisher.folder;
-        let mut written = Vec::with_capacity(files.len());
-        for Finished { path, content, hash, mtime, published } in files {
-            // Written to as it came, it may have met a fault that somebody else's `syncfs` was told of.
-            let is_fresh = matches!(content, Content::Held(_));
-            if published.is_closed() {
-                continue;
-            }
-            let prepared = content.into_file(folder, &path).and_then(|temp| {
-                folder.prepare(&temp, &path, hash, mtime)?;
-                Ok(temp)
-            });
-            match prepared {
-                Ok(temp) => written.push(Written { temp, is_fresh, path, published }),
-                // Nobody waits for it any more.
-                Err(error) => drop(published.send(Err(error))),
-            }
-        }
-        let fresh: Vec<&File> = written.iter().filter(|file| file.is_fresh).map(|file| &file.temp.file).collect();
-        let together = fresh.len() >= SYNC_TOGETHER && sync_file_system(fresh[0]);
-        for Written { temp, is_fresh, path, published } in written {
-            if !published.is_closed() {
-                drop(published.send(folder.reveal(temp, &path, together && is_fresh)));
-            }
+    let fresh: Vec<&File> = written.iter().filter(|file| file.is_fresh).map(|file| &file.temp.file).collect();
+    let together = fresh.len() >= SYNC_TOGETHER && sync_file_system(fresh[0]);
+    for Written { temp, is_fresh, path, published } in written {
+        if !published.is_closed() {
+            drop(published.send(folder.reveal(temp, &path, together && is_fresh)));
         }
     }
 }
@@ -143,19 +106,6 @@ struct Written {
     is_fresh: bool,
     path: VaultPath,
     published: oneshot::Sender<Result<Stamp, BlobError>>,
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            // A panic. Who waits for what it has not come to hears of an error, if nobody else takes it on.
-            let mut queue = lock(&self.publisher.queue);
-            queue.workers -= 1;
-            if queue.workers == 0 {
-                queue.waiting.clear();
-            }
-        }
-    }
 }
 
 /// Fsyncs all of the file system that `file` is on; `false` if that is not to be relied on here, or failed: then each

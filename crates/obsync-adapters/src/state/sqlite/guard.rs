@@ -8,7 +8,8 @@
 //!
 //! *Guarded* says whether the lease was taken with the file: a lease that was taken over from a stalled run is not,
 //! until that run lets go of it. The last column's *letting go* is also what a run sees that finds the database
-//! replaced under a run that goes on.
+//! replaced under a run that goes on. Where the last lease was not guarded, it is the stalled run that still has the
+//! file, and the next lease is taken without it, too.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -57,12 +58,12 @@ impl Guard {
 
     /// See the table above.
     pub(super) fn judge(&self, row: &Row, now: i64) -> Verdict {
-        let (leased, runs) = (row.holder.is_some(), row.runs(now));
+        let runs = row.runs(now);
         match self {
             Self::Taken(_) if runs && !row.guarded => Verdict::Held,
             Self::Taken(_) => Verdict::Take,
             Self::Busy | Self::Unknown if runs => Verdict::Held,
-            Self::Busy if !leased => Verdict::LettingGo,
+            Self::Busy if row.is_let_go_of() => Verdict::LettingGo,
             Self::Busy | Self::Unknown => Verdict::Take,
         }
     }

@@ -26,6 +26,12 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Whether who has the mirror's file locked, while there is no lease, is about to let go of it: the last holder had
+    /// it, or this database knows of no holder. Else it is a run that stalled before the last one, for however long.
+    pub(super) fn is_let_go_of(&self) -> bool {
+        self.holder.is_none() && (self.guarded || self.token == 0)
+    }
+
     /// Whether somebody has the lease, and it has not run out.
     pub(super) fn runs(&self, now: i64) -> bool {
         self.holder.is_some() && self.until > now
@@ -86,8 +92,9 @@ pub(super) fn renew(connection: &Connection, mirror: i64, until: i64, guarded: b
     Ok(())
 }
 
+/// Whether it was guarded stays: see [`Row::is_let_go_of`].
 pub(super) fn free(connection: &Connection, mirror: i64) -> Sql<()> {
-    let sql = "UPDATE mirrors SET lease_holder = NULL, lease_until = 0, lease_guarded = 0 WHERE id = ?1";
+    let sql = "UPDATE mirrors SET lease_holder = NULL, lease_until = 0 WHERE id = ?1";
     connection.execute(sql, [mirror])?;
     Ok(())
 }
