@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use directories::ProjectDirs;
+use obsync_input::stored::{self, Stored};
 use obsync_proto::totp::TotpSecret;
 use obsync_proto::wire::api::{API_BASE, VaultRow};
 use secrecy::SecretString;
-use serde::Deserialize;
 
 use crate::cloud::Cloud;
 use crate::failure::Failure;
@@ -41,31 +41,6 @@ pub struct Settings {
     pub cloud: Cloud,
 }
 
-/// What is kept for good: the configuration file, or the Lambda function's secret (`contract.md`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stored {
-    #[serde(default)]
-    auth: Auth,
-    #[serde(default)]
-    vaults: HashMap<String, Vault>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Auth {
-    email: Option<String>,
-    password: Option<SecretString>,
-    totp_secret: Option<SecretString>,
-    token: Option<SecretString>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Vault {
-    password: Option<SecretString>,
-}
-
 impl Settings {
     /// Reads the settings of a user: the environment, then `OBSYNC_HOME/config.json`. `env` looks up an environment
     /// variable.
@@ -77,7 +52,7 @@ impl Settings {
             Some(home) => PathBuf::from(home),
             None => default_home()?,
         };
-        let stored = Stored::read(&home.join("config.json"))?;
+        let stored = read_file(&home.join("config.json"))?;
         let cloud = Cloud::new(&env);
         Self::new(env, home, cloud, stored)
     }
@@ -146,37 +121,31 @@ fn default_home() -> Result<PathBuf, Failure> {
     })
 }
 
-impl Stored {
-    /// Reads a file; one that is not there says nothing.
-    fn read(path: &Path) -> Result<Self, Failure> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &path.display().to_string()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(Failure::usage(format!("{}: {e}", path.display()), "make it readable for this user")),
-        }
-    }
-
-    /// Reads JSON; `place` names where it comes from.
-    ///
-    /// # Errors
-    /// [`Failure`] that names the place and the line, and quotes nothing: the text is full of secrets.
-    pub fn parse(text: &str, place: &str) -> Result<Self, Failure> {
-        serde_json::from_str(text).map_err(|e| {
-            let at = format!("line {}, column {}", e.line(), e.column());
-            Failure::usage(
-                format!("{place} is not of the expected form ({at})"),
-                r#"it is {"auth":{"email","password","totp_secret","token"},"vaults":{NAME OR ID:{"password"}}}"#,
-            )
-        })
+/// Reads a file; one that is not there says nothing.
+fn read_file(path: &Path) -> Result<Stored, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&text, &path.display().to_string()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Stored::default()),
+        Err(e) => Err(Failure::usage(format!("{}: {e}", path.display()), "make it readable for this user")),
     }
 }
 
-fn parse_passwords(json: &str) -> Result<HashMap<String, SecretString>, Failure> {
-    serde_json::from_str(json).map_err(|e| {
+/// Reads what is kept for good; `place` names where it comes from.
+///
+/// # Errors
+/// [`Failure`] that names the place and the line, and quotes nothing.
+pub fn parse(text: &str, place: &str) -> Result<Stored, Failure> {
+    Stored::parse(text).map_err(|e| {
         Failure::usage(
-            format!("OBSIDIAN_VAULT_PASSWORDS is no JSON object of texts (line {}, column {})", e.line(), e.column()),
-            r#"set it to {"NAME OR ID":"PASSWORD"}"#,
+            format!("{place} is {e}"),
+            r#"it is {"auth":{"email","password","totp_secret","token"},"vaults":{NAME OR ID:{"password"}}}"#,
         )
+    })
+}
+
+fn parse_passwords(json: &str) -> Result<HashMap<String, SecretString>, Failure> {
+    stored::passwords(json).map_err(|e| {
+        Failure::usage(format!("OBSIDIAN_VAULT_PASSWORDS is {e}"), r#"set it to {"NAME OR ID":"PASSWORD"}"#)
     })
 }
 
