@@ -10,6 +10,7 @@
 //! | `queue` | `queue`: AWS SQS |
 //! | `secrets` | `secrets`: AWS Secrets Manager |
 //! | `dynamodb` | `state::dynamodb`: state in a table of AWS DynamoDB |
+//! | `packed` | `state::packed`: how such state is written, without AWS; a part of `dynamodb` |
 //! | `sqlite` | [`state::sqlite`]: state in a local database |
 
 #[cfg(feature = "aws")]
@@ -22,7 +23,7 @@ pub mod queue;
 pub mod remote;
 #[cfg(feature = "secrets")]
 pub mod secrets;
-#[cfg(any(feature = "dynamodb", feature = "sqlite"))]
+#[cfg(any(feature = "packed", feature = "sqlite"))]
 pub mod state;
 #[cfg(any(feature = "aws", feature = "remote"))]
 pub mod tls;

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+#[cfg(feature = "packed")]
+pub mod packed;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -338,6 +338,33 @@ async fn lease_of_a_dropped_run_runs_out_and_leaves_nothing_behind() {
     store.unlock(lease).await.unwrap();
 }
 
+/// SQLite looks up where a page begins and believes the order from there on: pages of a table that is not in order could
+/// come round again for ever.
+#[tokio::test]
+async fn entries_out_of_order_are_damage_and_not_an_endless_scan() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("state.db");
+    let store = open(&path).await;
+    let (lease, _) = store.lock(&mirror(), "before", LONG).await.unwrap();
+    store.finish(lease, commit(0..5_000, 1)).await.unwrap();
+    drop(store);
+    let mut paths: Vec<_> = (0..5_000).map(nth).collect();
+    paths.sort_unstable();
+    // The last of the first page becomes the first of all.
+    let last = paths[2_047].as_bytes();
+    let mut file = fs::read(&path).unwrap();
+    let places: Vec<usize> = file.windows(last.len()).enumerate().filter(|(_, w)| *w == last).map(|(n, _)| n).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|place| file[place] = b'!');
+    fs::write(&path, &file).unwrap();
+    let store = open(&path).await;
+    let mirror = mirror();
+    let scanned = store.scan(&mirror).try_fold(0, |n: u64, _| async move { Ok(n + 1) });
+    let error = tokio::time::timeout(Duration::from_secs(20), scanned).await.expect("it ends").unwrap_err();
+    assert!(message(&error).contains("moved to"), "{error}");
+    assert_eq!(open(&path).await.head(&mirror).await.unwrap(), None, "the next run begins anew");
+}
+
 #[tokio::test]
 async fn lease_of_a_store_that_is_gone_is_taken_at_once() {
     let dir = TempDir::new().unwrap();

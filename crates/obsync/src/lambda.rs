@@ -6,25 +6,23 @@
 //!                      └────── answer ◄────────┘          and one line of metrics
 //! ```
 
+mod answer;
 mod config;
-mod envelope;
 mod handler;
 mod metrics;
-mod request;
 mod response;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
+use obsync_input::Envelope;
 use serde_json::Value;
 use tracing::Instrument;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-pub use envelope::Envelope;
 pub use handler::{Handler, Invocation};
-pub use request::{Action, Refused, Request, SyncType};
 pub use response::Response;
 
 use crate::log;
@@ -50,7 +48,7 @@ pub async fn serve() -> Result<(), Error> {
 /// # Errors
 /// A text, where the sender is one that tries again what failed.
 pub async fn answer(handler: &Handler, payload: Value, invocation: &Invocation) -> Result<Value, Error> {
-    Envelope::open(payload).answer(handler, invocation).await.map_err(Error::from)
+    answer::answer(Envelope::open(payload), handler, invocation).await.map_err(Error::from)
 }
 
 /// When an invocation ends, from milliseconds since 1970.

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use directories::ProjectDirs;
 use obsync_core::mirror::Options;
+use obsync_input::stored::{self, Stored};
 use obsync_proto::session::SessionLimits;
 use obsync_proto::totp::TotpSecret;
 use obsync_proto::wire::api::{API_BASE, VaultRow};
 use secrecy::SecretString;
-use serde::Deserialize;
 
 use crate::cloud::Cloud;
 use crate::failure::Failure;
@@ -51,31 +51,6 @@ pub struct Settings {
 /// The most seconds that `OBSYNC_TIMEOUT` can be.
 const LONGEST_TIMEOUT: u64 = 3600;
 
-/// What is kept for good: the configuration file, or the Lambda function's secret (`contract.md`).
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stored {
-    #[serde(default)]
-    auth: Auth,
-    #[serde(default)]
-    vaults: HashMap<String, Vault>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Auth {
-    email: Option<String>,
-    password: Option<SecretString>,
-    totp_secret: Option<SecretString>,
-    token: Option<SecretString>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Vault {
-    password: Option<SecretString>,
-}
-
 impl Settings {
     /// Reads the settings of a user: the environment, then `OBSYNC_HOME/config.json`. `env` looks up an environment
     /// variable.
@@ -87,7 +62,7 @@ impl Settings {
             Some(home) => PathBuf::from(home),
             None => default_home()?,
         };
-        let stored = Stored::read(&home.join("config.json"))?;
+        let stored = read_file(&home.join("config.json"))?;
         let cloud = Cloud::new(&env);
         Self::new(env, home, cloud, stored)
     }
@@ -182,36 +157,24 @@ fn default_home() -> Result<PathBuf, Failure> {
     })
 }
 
-impl Stored {
-    /// Reads a file; one that is not there says nothing.
-    fn read(path: &Path) -> Result<Self, Failure> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &path.display().to_string()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(Failure::usage(format!("{}: {e}", path.display()), "make it readable for this user")),
-        }
-    }
-
-    /// Reads JSON; `place` names where it comes from.
-    ///
-    /// # Errors
-    /// [`Failure`] that names the place and the line, and quotes nothing: the text is full of secrets.
-    pub fn parse(text: &str, place: &str) -> Result<Self, Failure> {
-        serde_json::from_str(text).map_err(|e| {
-            let at = format!("line {}, column {}", e.line(), e.column());
-            Failure::usage(
-                format!("{place} is not of the expected form ({at})"),
-                r#"it is {"auth":{"email","password","totp_secret","token"},"vaults":{NAME OR ID:{"password"}}}"#,
-            )
-        })
+/// Reads a file; one that is not there says nothing.
+fn read_file(path: &Path) -> Result<Stored, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&text, &path.display().to_string()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Stored::default()),
+        Err(e) => Err(Failure::usage(format!("{}: {e}", path.display()), "make it readable for this user")),
     }
 }
 
-fn parse_passwords(json: &str) -> Result<HashMap<String, SecretString>, Failure> {
-    serde_json::from_str(json).map_err(|e| {
+/// Reads what is kept for good; `place` names where it comes from.
+///
+/// # Errors
+/// [`Failure`] that names the place and the line, and quotes nothing.
+pub fn parse(text: &str, place: &str) -> Result<Stored, Failure> {
+    Stored::parse(text).map_err(|e| {
         Failure::usage(
-            format!("OBSIDIAN_VAULT_PASSWORDS is no JSON object of texts (line {}, column {})", e.line(), e.column()),
-            r#"set it to {"NAME OR ID":"PASSWORD"}"#,
+            format!("{place} is {e}"),
+            r#"it is {"auth":{"email","password","totp_secret","token"},"vaults":{NAME OR ID:{"password"}}}"#,
         )
     })
 }
@@ -219,6 +182,12 @@ fn parse_passwords(json: &str) -> Result<HashMap<String, SecretString>, Failure>
 fn parse_number(name: &str, text: &str, most: u64) -> Result<u64, Failure> {
     let number = text.parse().ok().filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| Failure::usage(format!("{name} is {text:?}"), format!("set it to a number from 1 to {most}")))
+}
+
+fn parse_passwords(json: &str) -> Result<HashMap<String, SecretString>, Failure> {
+    stored::passwords(json).map_err(|e| {
+        Failure::usage(format!("OBSIDIAN_VAULT_PASSWORDS is {e}"), r#"set it to {"NAME OR ID":"PASSWORD"}"#)
+    })
 }
 
 #[cfg(test)]

@@ -35,10 +35,11 @@ mod commit;
 mod item;
 mod lease;
 mod session;
-mod shard;
 mod table;
 
-use item::{Item, Meta, Reading};
+use super::packed::head::{self, Meta, Reading};
+use super::packed::shard;
+use item::Item;
 use session::{Cache, Damage, Leases};
 use table::{Change, Fault, Table};
 
@@ -160,14 +161,11 @@ impl DynamoState {
     async fn head_of(&self, key: &str, meta: &Meta) -> Result<Option<Head>, Fault> {
         let mut head = meta.state.head.clone();
         let Some(spill) = &meta.state.pending else { return Ok(Some(head)) };
-        let keys = meta.pending_keys(key);
+        let keys = item::pending_keys(key, meta);
         let items = self.table.get_many(&keys).await?;
         let parts = keys.iter().map(|key| item::bytes(items.get(key)?, "pending"));
         let packed: Option<Vec<&[u8]>> = parts.collect();
-        let pending = packed
-            .and_then(|packed| shard::unpack_bytes(&packed.concat()))
-            .filter(|text| commit::check(text) == spill.check)
-            .and_then(|text| serde_json::from_slice(&text).ok());
+        let pending = packed.and_then(|packed| head::read_pending(spill, &packed.concat()));
         Ok(pending.map(|pending| {
             head.pending = pending;
             head

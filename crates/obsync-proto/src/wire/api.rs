@@ -3,7 +3,7 @@
 //! An answer with status 2xx and a key `error` is a refusal: parse it with [`parse_answer`].
 
 use secrecy::SecretString;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::{limits, number, secret};
@@ -255,16 +255,16 @@ pub enum AnswerError {
 /// [`AnswerError::Refused`] for a body with a key `error`; [`AnswerError::Unexpected`] for anything that is not
 /// the call's answer. Neither quotes more than a first line of the body, and never an answer that parsed.
 pub fn parse_answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, AnswerError> {
+    // Not the value: a body of 8 MiB can hold one that takes a hundred times as much memory.
     #[derive(Deserialize)]
     struct Probe {
-        error: Option<serde_json::Value>,
+        error: Option<IgnoredAny>,
     }
     match serde_json::from_slice::<Probe>(body) {
-        Ok(Probe { error: Some(serde_json::Value::String(error)) }) => {
-            Err(AnswerError::Refused(Refusal { error: limits::label(&error).to_owned() }))
-        }
-        Ok(Probe { error: Some(other) }) if !other.is_null() => {
-            Err(AnswerError::Refused(Refusal { error: limits::label(&other.to_string()).to_owned() }))
+        Ok(Probe { error: Some(_) }) => {
+            let text = serde_json::from_slice::<Refusal>(body).map(|refusal| refusal.error);
+            let text = text.unwrap_or_else(|_| "the reason given is no text".to_owned());
+            Err(AnswerError::Refused(Refusal { error: limits::label(&text).to_owned() }))
         }
         Ok(_) => serde_json::from_slice(body).map_err(|e| {
             // serde_json's text quotes values of the answer, which can be a vault's password: say where, not what.
@@ -277,6 +277,7 @@ pub fn parse_answer<T: DeserializeOwned>(body: &[u8]) -> Result<T, AnswerError> 
 /// The start of a body that is no JSON, for a message to people. JSON that was cut off can hold a token: it is not
 /// quoted.
 fn first_line(body: &[u8]) -> String {
+    let body = body.trim_ascii_start();
     let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
     if text.trim_start().starts_with(['{', '[', '"']) {
         return "broken JSON".to_owned();
@@ -293,6 +294,8 @@ mod tests {
     fn refusal_is_told_from_an_answer() {
         let refused = parse_answer::<VaultList>(br#"{"error":"Not logged in"}"#).unwrap_err();
         assert!(matches!(refused, AnswerError::Refused(r) if r.error == "Not logged in"));
+        let refused = parse_answer::<VaultList>(br#"{"error":{"code":7}}"#).unwrap_err();
+        assert!(matches!(refused, AnswerError::Refused(r) if r.error == "the reason given is no text"));
         let list = parse_answer::<VaultList>(br#"{"error":null,"vaults":[],"shared":[],"limit":1}"#).unwrap();
         assert!(list.vaults.is_empty());
     }

@@ -37,9 +37,10 @@ pub(super) fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, 
     deserializer.deserialize_any(Whole)
 }
 
-/// Bytes of a file. A negative number is one that no file has, so that the one file is refused and not the listing.
+/// Bytes of a file. A negative number is one that no file has, so that the one file is refused and not the listing; and
+/// one that is read again where the record is kept.
 pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    Ok(u64::try_from(signed(deserializer)?).unwrap_or(u64::MAX))
+    Ok(u64::try_from(signed(deserializer)?).unwrap_or(i64::MAX.cast_unsigned()))
 }
 
 /// A count that cannot be negative; `null` is 0.

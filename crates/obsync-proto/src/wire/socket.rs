@@ -467,7 +467,10 @@ mod tests {
         assert_eq!((record.uid, record.mtime, record.hash.as_str()), (Uid(9), 1_600_000_000_001, ""));
         assert_eq!(record.relatedpath, None);
         let text = r#"{"op":"push","uid":9,"path":"ab","size":-5,"folder":null,"deleted":null}"#;
-        assert!(matches!(Incoming::parse(text).unwrap(), Incoming::Record(Record { size: u64::MAX, .. })));
+        let Incoming::Record(record) = Incoming::parse(text).unwrap() else { panic!() };
+        assert_eq!(crate::crypto::plaintext_size(record.size), None, "no file has this size");
+        let kept = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&kept).unwrap(), record, "a state that holds it is read again");
     }
 
     #[test]

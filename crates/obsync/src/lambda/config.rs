@@ -10,15 +10,15 @@ use obsync_adapters::secrets;
 use obsync_core::blob::BlobStore;
 use obsync_core::plan::{InvalidMaxDelete, MaxDelete, Rules};
 use obsync_core::state::StateStore;
+use obsync_input::{Request, Stored};
 use obsync_proto::wire::api::VaultRow;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::request::Request;
 use crate::cloud::Cloud;
 use crate::destination::folder_name;
 use crate::failure::Failure;
 use crate::session::Session;
-use crate::settings::{Settings, Stored};
+use crate::settings::{self, Settings};
 
 /// Looks up an environment variable.
 pub(super) type Env = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -62,7 +62,7 @@ impl Ready {
             None => None,
         };
         let stored = match &secret {
-            Some((name, text)) => Stored::parse(text.expose_secret(), &format!("the secret {name:?}"))?,
+            Some((name, text)) => settings::parse(text.expose_secret(), &format!("the secret {name:?}"))?,
             None => Stored::default(),
         };
         let tokens: Arc<dyn TokenStore> = match set("OBSYNC_TOKEN_IN_TABLE").as_deref() {

@@ -10,14 +10,13 @@ use obsync_core::mirror::{Options, Report};
 use obsync_core::progress::{Observer, Progress};
 use obsync_core::state::StateStore;
 use obsync_core::stop::Stop;
+use obsync_input::{Action, Refused, Request, SyncType};
 use obsync_proto::VaultId;
-use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::config::{Env, Place, Ready};
 use super::metrics;
-use super::request::{Action, Refused, Request, SyncType};
 use super::response::{Response, Sum};
 use crate::failure::{Exit, Failure, of_report};
 use crate::session::Vault;
@@ -224,22 +223,12 @@ async fn dispatch(ready: &Ready, vaults: &[Vault], request: &Request) -> Respons
         Ok(queue) => queue,
         Err(failure) => return unready(&failure),
     };
-    let message = |vault: &Vault| {
-        json!({
-            "action": "sync",
-            "vault_id": vault.row.id,
-            "sync_type": request.sync_type.as_str(),
-            "dest_bucket": request.dest_bucket,
-            "dest_prefix": request.dest_prefix,
-        })
-        .to_string()
-    };
     let vaults: Vec<&Vault> =
         vaults.iter().filter(|vault| request.vault.as_ref().is_none_or(|only| *only == vault.row.id)).collect();
     if let (Some(only), true) = (&request.vault, vaults.is_empty()) {
         return Response::refused("Dispatched 0 vaults", vec![no_such_vault(only)]);
     }
-    let messages: Vec<String> = vaults.iter().map(|vault| message(vault)).collect();
+    let messages: Vec<String> = vaults.iter().map(|vault| request.message(&vault.row.id)).collect();
     let sent = queue.send(&messages).await;
     let failed = vaults.iter().zip(sent).filter_map(|(vault, sent)| Some((vault, sent.err()?)));
     let errors: Vec<String> = failed.map(|(vault, error)| format!("vault {}: {error}", vault.row.id)).collect();

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use obsync_core::mirror::Report;
+use obsync_input::SyncType;
 use obsync_proto::VaultId;
 use serde::Serialize;
-
-use super::request::SyncType;
 
 /// The answer to an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

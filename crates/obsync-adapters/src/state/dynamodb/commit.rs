@@ -6,14 +6,14 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use obsync_core::state::{Commit, Entry, Head, Lease, StateError};
 use obsync_proto::VaultPath;
-use sha2::{Digest, Sha256};
 
-use super::item::{self, Generation, Item, Meta, Spill};
+use super::item::{self, Item};
 use super::lease::{LEASE, held};
 use super::session::{self, Cache, Damage, Packed, Session};
-use super::shard::{self, Entries};
 use super::table::{Change, Fault, READS_AT_ONCE, Table, WRITES_AT_ONCE};
 use super::{DynamoState, unique};
+use crate::state::packed::head::{self, Generation, MOST_SHARDS, Meta, Spill};
+use crate::state::packed::shard::{self, Entries};
 
 /// Entries to a shard when a generation begins: about 3 KB.
 const FEW: u64 = 32;
@@ -140,7 +140,7 @@ impl DynamoState {
             None => self.begin_generation(&mut session, lease, entries, &head, release).await?,
             Some(mut meta) => {
                 let changed = self.change(&mut session, &meta, lease, entries).await?;
-                meta.state.entries = (meta.state.entries + changed.added).saturating_sub(changed.removed);
+                meta.state.entries = meta.state.entries.saturating_add(changed.added).saturating_sub(changed.removed);
                 if meta.state.entries > many * u64::from(meta.state.shards) || changed.largest > LARGE {
                     self.grow(&mut session, &meta, lease, &changed, &head, release).await?;
                 } else {
@@ -289,14 +289,14 @@ impl DynamoState {
         head: &Head,
     ) -> Result<Vec<String>, Fault> {
         meta.state.head = head.clone();
-        let old = meta.pending_keys(key);
+        let old = item::pending_keys(key, meta);
         let text = serde_json::to_vec(&head.pending).map_err(|e| Fault::Unusable(e.to_string()))?;
         if text.len() <= PENDING_IN_HEAD {
             meta.state.pending = None;
             return Ok(old);
         }
         meta.state.head.pending = Vec::new();
-        let check = check(&text);
+        let check = head::check(&text);
         if meta.state.pending.as_ref().is_some_and(|spill| spill.check == check) {
             return Ok(Vec::new());
         }
@@ -321,7 +321,7 @@ impl DynamoState {
             ("version", item::n(head.cursor.0)),
             ("updated_at", item::n(self.now())),
             ("generation", item::s(&meta.state.generation)),
-            ("versions", item::b(meta.packed_versions())),
+            ("versions", item::b(head::pack_versions(&meta.versions))),
             ("written", item::s(format!("{:016x}", unique()))),
         ];
         match self.head_until() {
@@ -351,7 +351,7 @@ impl DynamoState {
         let key = &session.key;
         let written = (0..meta.state.shards).filter(|shard| meta.version(*shard) > 0);
         let mut keys: Vec<String> = written.map(|shard| item::shard_key(key, &meta.state.generation, shard)).collect();
-        keys.extend(meta.pending_keys(key));
+        keys.extend(item::pending_keys(key, meta));
         keys.push(item::parts_key(key));
         match self.refresh_parts(key, lease, keys, until).await {
             Ok(()) => {
@@ -395,11 +395,11 @@ impl DynamoState {
         release: bool,
     ) -> Result<(), StateError> {
         let entries: Entries = entries.into_iter().filter_map(|(path, entry)| Some((path, entry?))).collect();
-        let mut shards = u32::try_from(entries.len() as u64 / FEW + 1).unwrap_or(u32::MAX);
+        let mut shards = u32::try_from(entries.len() as u64 / FEW + 1).unwrap_or(MOST_SHARDS).min(MOST_SHARDS);
         let packed = loop {
             let packed = split(&entries, shards, 0..shards);
             let largest = packed.values().map(|(bytes, _)| bytes.len()).max().unwrap_or_default();
-            if largest <= LARGE / 2 || u64::from(shards) > entries.len() as u64 {
+            if largest <= LARGE / 2 || u64::from(shards) > entries.len() as u64 || shards > MOST_SHARDS / 2 {
                 break packed;
             }
             shards *= 2;
@@ -428,7 +428,8 @@ impl DynamoState {
         // Rounded down: shards need not be as small as in a mirror that is begun with as many entries.
         let factor =
             by_count.max(by_size).checked_ilog2().map_or(1, |log| 1_u32.checked_shl(log).unwrap_or(u32::MAX)).max(2);
-        let Some(shards) = old.state.shards.checked_mul(factor) else {
+        let shards = old.state.shards.checked_mul(factor).filter(|shards| *shards <= MOST_SHARDS);
+        let Some(shards) = shards else {
             return Err(self.unusable("the mirror has too many entries"));
         };
         let announced = self.announce(session, lease, shards).await;
@@ -523,7 +524,7 @@ impl DynamoState {
     /// The generations that there may be parts of.
     async fn generations(&self, key: &str) -> Result<Vec<Generation>, Fault> {
         let item = self.table.get(&item::parts_key(key)).await?.unwrap_or_default();
-        Ok(item::text(&item, "generations").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default())
+        Ok(item::text(&item, "generations").map(head::read_generations).unwrap_or_default())
     }
 
     fn put_generations(&self, key: &str, list: &[Generation], meta: &Meta) -> Result<TransactWriteItem, Fault> {
@@ -618,11 +619,6 @@ fn split(entries: &Entries, shards: u32, range: std::ops::Range<u32>) -> BTreeMa
         split.entry(shard).or_default().insert(path.clone(), entry.clone());
     }
     split.into_iter().map(|(shard, entries)| (shard, (shard::pack(&entries), entries.len() as u64))).collect()
-}
-
-/// A mark of a text, to tell it from others.
-pub(super) fn check(text: &[u8]) -> String {
-    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn seconds(time: Duration) -> i64 {

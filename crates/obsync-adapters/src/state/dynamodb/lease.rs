@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use obsync_core::state::{Head, Lease, MirrorId, StateError};
 
-use super::item::{self, Item, Reading};
+use super::item::{self, Item};
 use super::session::{Cache, Session};
 use super::table::{Change, Fault};
 use super::{DynamoState, unique, warn};
+use crate::state::packed::head::Reading;
 
 /// The lease is this one.
 pub(super) const HELD: &str = "#lease_token = :held AND attribute_exists(#lease_until)";

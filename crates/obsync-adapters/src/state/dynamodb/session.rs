@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use obsync_core::state::{Lease, MirrorId};
 
-use super::item::{self, Meta};
-use super::shard::{self, Entries};
+use super::item;
 use super::table::{Fault, Table};
+use crate::state::packed::head::Meta;
+use crate::state::packed::shard::{self, Entries};
 
 /// The most bytes of shards that are remembered; beyond, they are read again.
 const MOST_CACHED: usize = 32 << 20;

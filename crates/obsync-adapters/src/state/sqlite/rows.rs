@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use obsync_core::blob::Stamp;
 use obsync_core::state::{Commit, Entry, FileEntry, Lease, MirrorId};
 use obsync_proto::{ContentHash, Uid, VaultId, VaultPath};
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, ffi, params};
 
 use super::Fault;
 
@@ -160,9 +160,18 @@ pub(super) fn page(
     while let Some(row) = rows.next()? {
         let path = VaultPath::parse(row.get::<_, String>(0)?)
             .map_err(|e| Fault::Foreign(format!("an entry that obsync did not write: {e}")))?;
+        // In a damaged table they may not be in order, and then the pages may never end.
+        if page.last().map_or(after, |(last, _): &(VaultPath, Entry)| last.as_str()) >= path.as_str() {
+            return Err(Fault::Sqlite(out_of_order()));
+        }
         page.push((path, entry(row, 1)?));
     }
     Ok(page)
+}
+
+/// Damage that SQLite does not look for.
+fn out_of_order() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some("entries are out of order".to_owned()))
 }
 
 fn id_of(connection: &Connection, mirror: &MirrorId) -> Sql<Option<i64>> {

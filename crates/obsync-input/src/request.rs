@@ -1,8 +1,7 @@
 //! What an event asks for.
 
 use obsync_proto::VaultId;
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +25,22 @@ pub struct Request {
     pub dest_prefix: Option<String>,
 }
 
+impl Request {
+    /// The event that asks for the same of one vault, as text.
+    pub fn message(&self, vault: &VaultId) -> String {
+        json!({
+            "action": "sync",
+            "vault_id": vault,
+            "sync_type": self.sync_type.as_str(),
+            "dest_bucket": self.dest_bucket,
+            "dest_prefix": self.dest_prefix,
+        })
+        .to_string()
+    }
+}
+
 /// How much a run compares.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SyncType {
     /// What changed since the last run.
     #[default]
@@ -88,8 +100,6 @@ fn short(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -13,36 +13,55 @@ use obsync_proto::{ContentHash, Uid, VaultPath};
 use sha2::{Digest, Sha256};
 
 /// What a shard holds.
-pub(super) type Entries = BTreeMap<VaultPath, Entry>;
+pub type Entries = BTreeMap<VaultPath, Entry>;
 
 /// How hard to compress: more than this costs time and gains nothing.
 const EFFORT: u8 = 6;
 
 /// More than any item of 400 KB unpacks to, and less than what exhausts memory.
-const MOST_UNPACKED: usize = 32 << 20;
+pub const MOST_UNPACKED: usize = 32 << 20;
 
 /// Bytes of the SHA-256 over the rest, in front of everything that is packed.
 const CHECK: usize = 8;
 
 /// Where a path lies among all hashes.
-pub(super) fn place(path: &VaultPath) -> u64 {
+pub fn place(path: &VaultPath) -> u64 {
     let hash = Sha256::digest(path.as_str());
     hash.iter().take(8).fold(0, |place, byte| place << 8 | u64::from(*byte))
 }
 
 /// The shard of a place.
-pub(super) fn shard_of(place: u64, shards: u32) -> u32 {
+pub fn shard_of(place: u64, shards: u32) -> u32 {
     let shard = (u128::from(place) * u128::from(shards)) >> 64;
     u32::try_from(shard).unwrap_or(u32::MAX)
 }
 
 /// The first place of a shard; behind the last one, 2⁶⁴.
-pub(super) fn first_place(shard: u32, shards: u32) -> u128 {
+pub fn first_place(shard: u32, shards: u32) -> u128 {
     (u128::from(shard) << 64).div_ceil(u128::from(shards.max(1)))
 }
 
 /// Packs entries: what compresses compressed, and the hashes, which do not, behind it.
-pub(super) fn pack(entries: &Entries) -> Vec<u8> {
+pub fn pack(entries: &Entries) -> Vec<u8> {
+    let (plain, hashes) = write(entries);
+    let mut body = Vec::new();
+    let packed = compress_to_vec(&plain, EFFORT);
+    put_number(&mut body, packed.len() as u64);
+    body.extend_from_slice(&packed);
+    body.extend_from_slice(&hashes);
+    seal(&body)
+}
+
+/// Unpacks a shard; `None` for anything that [`pack`] did not make of entries of this very shard.
+pub fn unpack(bytes: &[u8], shard: u32, shards: u32) -> Option<Entries> {
+    let mut body = unseal(bytes)?;
+    let packed = usize::try_from(take_number(&mut body)?).ok()?;
+    let plain = decompress_to_vec_with_limit(take(&mut body, packed)?, MOST_UNPACKED).ok()?;
+    read(&plain, body, shard, shards)
+}
+
+/// Entries as bytes: what compresses, and the hashes.
+pub fn write(entries: &Entries) -> (Vec<u8>, Vec<u8>) {
     let (mut plain, mut hashes) = (Vec::new(), Vec::new());
     put_number(&mut plain, entries.len() as u64);
     for path in entries.keys() {
@@ -56,27 +75,19 @@ pub(super) fn pack(entries: &Entries) -> Vec<u8> {
             Entry::File(file) => put_file(&mut plain, &mut hashes, file),
         }
     }
-    let mut body = Vec::new();
-    let packed = compress_to_vec(&plain, EFFORT);
-    put_number(&mut body, packed.len() as u64);
-    body.extend_from_slice(&packed);
-    body.extend_from_slice(&hashes);
-    seal(&body)
+    (plain, hashes)
 }
 
-/// Unpacks a shard; `None` for anything that [`pack`] did not make of entries of this very shard.
-pub(super) fn unpack(bytes: &[u8], shard: u32, shards: u32) -> Option<Entries> {
-    let mut body = unseal(bytes)?;
-    let packed = usize::try_from(take_number(&mut body)?).ok()?;
-    let plain = decompress_to_vec_with_limit(take(&mut body, packed)?, MOST_UNPACKED).ok()?;
-    let (mut plain, mut hashes) = (plain.as_slice(), body);
+/// The reverse of [`write`].
+pub fn read(mut plain: &[u8], mut hashes: &[u8], shard: u32, shards: u32) -> Option<Entries> {
     let count = take_number(&mut plain)?;
-    let mut paths = Vec::new();
+    let mut paths: Vec<VaultPath> = Vec::new();
     for _ in 0..count {
         let end = plain.iter().position(|byte| *byte == 0)?;
         let path = VaultPath::parse(std::str::from_utf8(take(&mut plain, end)?).ok()?).ok()?;
         take(&mut plain, 1)?;
-        if shard_of(place(&path), shards) != shard {
+        // In order, so that a few bytes that unpack to millions of the same path stop at the second one.
+        if shard_of(place(&path), shards) != shard || paths.last().is_some_and(|last| *last >= path) {
             return None;
         }
         paths.push(path);
@@ -89,17 +100,17 @@ pub(super) fn unpack(bytes: &[u8], shard: u32, shards: u32) -> Option<Entries> {
         };
         entries.insert(path, entry);
     }
-    (plain.is_empty() && hashes.is_empty() && entries.len() as u64 == count).then_some(entries)
+    (plain.is_empty() && hashes.is_empty()).then_some(entries)
 }
 
 /// Packs anything else.
-pub(super) fn pack_bytes(plain: &[u8]) -> Vec<u8> {
+pub fn pack_bytes(plain: &[u8]) -> Vec<u8> {
     seal(&compress_to_vec(plain, EFFORT))
 }
 
-/// The reverse of [`pack_bytes`].
-pub(super) fn unpack_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
-    decompress_to_vec_with_limit(unseal(bytes)?, MOST_UNPACKED).ok()
+/// The reverse of [`pack_bytes`]; `None` also for what unpacks to more than `most` bytes.
+pub fn unpack_bytes(bytes: &[u8], most: usize) -> Option<Vec<u8>> {
+    decompress_to_vec_with_limit(unseal(bytes)?, most).ok()
 }
 
 fn seal(body: &[u8]) -> Vec<u8> {
