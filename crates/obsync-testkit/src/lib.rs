@@ -10,6 +10,7 @@
 //! | [`vault`] | a device that writes into a vault at the emulator, with real encryption |
 //! | [`generate`] | vaults as people have them, and changes to them, from a seed |
 //! | `dynamodb` | DynamoDB in this process (feature `dynamodb`) |
+//! | [`secrets`] | looks for secrets in what a program leaves behind |
 //! | [`tree`] | files and folders side by side, whether a vault's or a disk's |
 //! | [`keys`] | keys, derived once per process |
 //!
@@ -26,6 +27,7 @@ pub mod memory;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod scenario;
+pub mod secrets;
 pub mod tree;
 pub mod vault;
 

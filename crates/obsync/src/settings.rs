@@ -11,6 +11,7 @@ use directories::ProjectDirs;
 use obsync_proto::totp::TotpSecret;
 use obsync_proto::wire::api::{API_BASE, VaultRow};
 use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 
 use crate::cloud::Cloud;
@@ -96,7 +97,7 @@ impl Settings {
         let secret = |name: &str| set(name).map(SecretString::from);
         let mut vault_passwords: HashMap<String, SecretString> =
             stored.vaults.into_iter().filter_map(|(name, vault)| Some((name, vault.password?))).collect();
-        if let Some(json) = set("OBSIDIAN_VAULT_PASSWORDS") {
+        if let Some(json) = set("OBSIDIAN_VAULT_PASSWORDS").map(Zeroizing::new) {
             vault_passwords.extend(parse_passwords(&json)?);
         }
         Ok(Self {
@@ -150,7 +151,7 @@ impl Stored {
     /// Reads a file; one that is not there says nothing.
     fn read(path: &Path) -> Result<Self, Failure> {
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &path.display().to_string()),
+            Ok(text) => Self::parse(&Zeroizing::new(text), &path.display().to_string()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(Failure::usage(format!("{}: {e}", path.display()), "make it readable for this user")),
         }
