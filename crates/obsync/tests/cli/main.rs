@@ -10,6 +10,7 @@ mod fixture;
 mod hostile;
 mod kill;
 mod many;
+#[cfg(unix)]
 mod secrets;
 mod usage;
 #[cfg(unix)]
