@@ -128,7 +128,7 @@ fn main() -> ExitCode {
 
 /// The function, as its own program runs it.
 fn bootstrap() -> Result<()> {
-    obsync::lambda::start_log();
+    obsync::lambda::start();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(obsync::lambda::serve())
 }
 

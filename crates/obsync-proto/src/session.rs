@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use crate::ids::{Cursor, Uid};
-use crate::wire::limits;
 use crate::wire::socket::{ClientMessage, Incoming, Init, MessageError, Record};
+use crate::wire::{limits, to_json};
 
 /// How long to wait and how much to take. The defaults are the official client's, where it has one.
 #[derive(Debug, Clone, Copy)]
@@ -156,12 +156,11 @@ enum State {
     Failed(SessionError),
 }
 
-/// See the [module](self).
-#[derive(Debug)]
+/// See the [module](self). Without `Debug`: what is to be sent has the token in it.
 pub struct Session {
     state: State,
     limits: SessionLimits,
-    transmits: VecDeque<String>,
+    transmits: VecDeque<Bytes>,
     events: VecDeque<Event>,
     opened: Instant,
     last_heard: Instant,
@@ -189,11 +188,11 @@ impl Session {
     }
 
     fn transmit(&mut self, message: &ClientMessage) {
-        self.transmits.push_back(serde_json::to_string(message).expect("a message is plain data"));
+        self.transmits.push_back(to_json(message).expect("a message is plain data"));
     }
 
-    /// The next text frame to send.
-    pub fn poll_transmit(&mut self) -> Option<String> {
+    /// The next text frame to send. It may have secrets in it, and is cleared from memory when it is dropped.
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
         self.transmits.pop_front()
     }
 

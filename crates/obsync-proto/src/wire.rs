@@ -8,4 +8,5 @@ mod number;
 mod secret;
 pub mod socket;
 
+pub use secret::to_json;
 pub use socket::{ClientMessage, Record, ServerMessage};

@@ -12,6 +12,7 @@
 //! | [`vault`] | a device that writes into a vault at the emulator, with real encryption |
 //! | [`generate`] | vaults as people have them, and changes to them, from a seed |
 //! | `dynamodb` | DynamoDB in this process (feature `dynamodb`) |
+//! | [`secrets`] | looks for secrets in what a program leaves behind |
 //! | [`tree`] | files and folders side by side, whether a vault's or a disk's |
 //! | [`keys`] | keys, derived once per process |
 //!
@@ -30,6 +31,7 @@ pub mod reliability;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod scenario;
+pub mod secrets;
 pub mod tree;
 pub mod vault;
 

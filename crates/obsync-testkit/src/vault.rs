@@ -73,7 +73,7 @@ impl TestVault {
         password: &str,
         key: impl FnOnce(String) -> VaultKey,
     ) -> Self {
-        let salt = format!("salt of {name}");
+        let salt = salt_of(name);
         let keys = vault_keys(password, &salt, version);
         let new = NewVault {
             name: name.to_owned(),
@@ -114,6 +114,11 @@ impl TestVault {
     /// The encryption password.
     pub fn password(&self) -> &str {
         &self.password
+    }
+
+    /// The salt of its keys.
+    pub fn salt(&self) -> String {
+        salt_of(&self.name)
     }
 
     /// The keys.
@@ -312,4 +317,8 @@ impl TestVault {
         self.uids.insert(path.to_owned(), uid);
         uid
     }
+}
+
+fn salt_of(name: &str) -> String {
+    format!("salt of {name}")
 }

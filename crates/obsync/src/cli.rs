@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::command;
 use crate::failure::{Exit, Failure};
 use crate::log;
+use crate::process;
 use crate::settings::Settings;
 use crate::text::say;
 
@@ -209,6 +210,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
+    process::keep_memory_private();
     start_log();
     let json = cli.wants_json();
     let exit = match run(cli) {

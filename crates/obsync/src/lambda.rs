@@ -26,6 +26,7 @@ pub use handler::{Handler, Invocation};
 pub use response::Response;
 
 use crate::log;
+use crate::process;
 
 /// Serves events for as long as Lambda sends them.
 ///
@@ -57,8 +58,9 @@ fn deadline(unix_ms: u64) -> tokio::time::Instant {
     tokio::time::Instant::now() + Duration::from_millis(unix_ms).saturating_sub(now)
 }
 
-/// The log goes to CloudWatch as JSON, one object a line, with the request's id in each.
-pub fn start_log() {
+/// To be called first. The log goes to CloudWatch as JSON, one object a line, with the request's id in each.
+pub fn start() {
+    process::keep_memory_private();
     let log = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)

@@ -13,6 +13,7 @@
 //! | [`memory`] | STATE |
 //! | [`session`] | an account and its vaults, ready to be mirrored |
 //! | [`progress`] | progress on a terminal, and elsewhere |
+//! | `process` | what the system is not to do with the program's memory |
 //! | `health` | how followed mirrors stand, for supervisors |
 
 pub mod cli;
@@ -24,6 +25,7 @@ mod health;
 pub mod lambda;
 mod log;
 pub mod memory;
+mod process;
 pub mod progress;
 mod prompt;
 pub mod session;

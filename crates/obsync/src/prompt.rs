@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
@@ -25,11 +26,12 @@ pub(crate) fn secret(question: &str) -> Result<SecretString, Failure> {
 
 /// Reads a secret from the first line of standard input.
 pub(crate) fn secret_from_stdin() -> Result<SecretString, Failure> {
-    read_line().map(SecretString::from)
+    read_line().map(Zeroizing::new).map(|line| SecretString::from(line.as_str()))
 }
 
 fn read_line() -> Result<String, Failure> {
-    let mut line = String::new();
+    // Memory that grows leaves copies behind, which nobody clears; a longer line is no password.
+    let mut line = String::with_capacity(1024);
     io::stdin().lock().read_line(&mut line).map_err(|e| unreadable(&e))?;
     let end = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(end);

@@ -15,6 +15,7 @@ use obsync_proto::session::SessionLimits;
 use obsync_proto::totp::TotpSecret;
 use obsync_proto::wire::api::{API_BASE, VaultRow};
 use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
 
 use crate::cloud::Cloud;
 use crate::failure::Failure;
@@ -81,7 +82,7 @@ impl Settings {
         let secret = |name: &str| set(name).map(SecretString::from);
         let mut vault_passwords: HashMap<String, SecretString> =
             stored.vaults.into_iter().filter_map(|(name, vault)| Some((name, vault.password?))).collect();
-        if let Some(json) = set("OBSIDIAN_VAULT_PASSWORDS") {
+        if let Some(json) = set("OBSIDIAN_VAULT_PASSWORDS").map(Zeroizing::new) {
             vault_passwords.extend(parse_passwords(&json)?);
         }
         let number = |name: &str, most: u64| set(name).map(|text| parse_number(name, &text, most)).transpose();
@@ -160,7 +161,7 @@ fn default_home() -> Result<PathBuf, Failure> {
 /// Reads a file; one that is not there says nothing.
 fn read_file(path: &Path) -> Result<Stored, Failure> {
     match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text, &path.display().to_string()),
+        Ok(text) => parse(&Zeroizing::new(text), &path.display().to_string()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Stored::default()),
         Err(e) => Err(Failure::usage(format!("{}: {e}", path.display()), "make it readable for this user")),
     }

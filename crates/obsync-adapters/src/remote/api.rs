@@ -3,12 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use obsync_core::retry::RetryPolicy;
 use obsync_proto::host::is_loopback;
 use obsync_proto::wire::api::{self as wire, AnswerError, Call, SignIn};
-use obsync_proto::wire::limits;
+use obsync_proto::wire::{limits, to_json};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
+use secrecy::zeroize::Zeroizing;
 
 use crate::tls::{self, Roots};
 
@@ -152,10 +154,10 @@ impl Api {
     /// [`ApiError`]; never with a secret in it.
     pub async fn call<C: Call>(&self, call: &C) -> Result<C::Answer, ApiError> {
         let signs_in = C::PATH == SignIn::PATH;
-        let body = serde_json::to_vec(call).map_err(|_| ApiError::Unexpected("the call is no JSON".into()))?;
+        let body = to_json(call).map_err(|_| ApiError::Unexpected("the call is no JSON".into()))?;
         let mut failures = 0;
         loop {
-            let failed = match self.attempt::<C>(&body, signs_in).await {
+            let failed = match self.attempt::<C>(body.clone(), signs_in).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
@@ -175,14 +177,14 @@ impl Api {
         asked.clamp(pause, self.retries.longest_pause.max(pause))
     }
 
-    async fn attempt<C: Call>(&self, body: &[u8], signs_in: bool) -> Result<C::Answer, Failed> {
+    async fn attempt<C: Call>(&self, body: Bytes, signs_in: bool) -> Result<C::Answer, Failed> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if signs_in {
             headers.insert(header::ORIGIN, HeaderValue::from_static(wire::ORIGIN));
             self.preflight::<C>().await?;
         }
-        let response = send(self.request::<C>(Method::POST).headers(headers).body(body.to_vec())).await?;
+        let response = send(self.request::<C>(Method::POST).headers(headers).body(body)).await?;
         let body = read(response).await?;
         answer::<C>(&body)
     }
@@ -250,8 +252,10 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-async fn read(mut response: Response) -> Result<Vec<u8>, Failed> {
-    let mut body = Vec::new();
+/// An answer can have a token or a password in it.
+async fn read(mut response: Response) -> Result<Zeroizing<Vec<u8>>, Failed> {
+    let announced = response.content_length().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+    let mut body = Zeroizing::new(Vec::with_capacity(announced.min(limits::MAX_ANSWER)));
     loop {
         match response.chunk().await {
             Ok(None) => return Ok(body),

@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::http::header::{HeaderValue, USER_AGENT};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::tls::{self, Roots};
@@ -207,7 +207,8 @@ impl SocketConnection {
         loop {
             ready!(socket.as_mut().poll_ready(cx)).map_err(socket_error)?;
             let Some(text) = self.session.poll_transmit() else { break };
-            socket.as_mut().start_send(Message::text(text)).map_err(socket_error)?;
+            let text = Utf8Bytes::try_from(text).map_err(|e| refused(format!("a message is no text: {e}")))?;
+            socket.as_mut().start_send(Message::Text(text)).map_err(socket_error)?;
             self.unflushed = true;
         }
         if self.unflushed {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
+use obsync_proto::wire::to_json;
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -98,12 +100,19 @@ pub struct TokenFile {
     path: PathBuf,
 }
 
-/// What is in the file.
-#[derive(Serialize, Deserialize)]
-struct Contents {
+/// What is in the file, to be written.
+#[derive(Serialize)]
+struct Contents<'a> {
+    email: Option<&'a str>,
+    token: &'a str,
+}
+
+/// What is in the file, as it was read.
+#[derive(Deserialize)]
+struct Kept {
     #[serde(default)]
     email: Option<String>,
-    token: String,
+    token: SecretString,
 }
 
 impl TokenFile {
@@ -151,12 +160,12 @@ impl TokenStore for TokenFile {
 
 fn read(path: &Path) -> io::Result<Option<StoredToken>> {
     let text = match fs::read(path) {
-        Ok(text) => text,
+        Ok(text) => Zeroizing::new(text),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
-    match serde_json::from_slice::<Contents>(&text) {
-        Ok(contents) => Ok(Some(StoredToken { email: contents.email, token: contents.token.into() })),
+    match serde_json::from_slice::<Kept>(&text) {
+        Ok(Kept { email, token }) => Ok(Some(StoredToken { email, token })),
         Err(_) => {
             // A token is a cache of a sign-in: with a damaged one there is just none.
             tracing::warn!(path = %path.display(), "the token file is damaged and is not used");
@@ -168,8 +177,7 @@ fn read(path: &Path) -> io::Result<Option<StoredToken>> {
 /// Temp, fsync, rename, fsync of the folder: a reader sees the old token or the new one, after a loss of power too.
 /// The file is the owner's alone before the token is in it.
 fn write(path: &Path, token: &StoredToken) -> io::Result<()> {
-    let contents = Contents { email: token.email.clone(), token: token.token.expose_secret().to_owned() };
-    let text = serde_json::to_vec(&contents)?;
+    let text = to_json(&Contents { email: token.email.as_deref(), token: token.token.expose_secret() })?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_private_folder(folder)?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;

@@ -65,7 +65,7 @@ impl fmt::Debug for MasterKey {
 impl MasterKey {
     /// Takes about 0.1 s and 32 MiB: do it once per vault and process.
     pub fn derive(password: &SecretString, salt: &str) -> Self {
-        let password = Zeroizing::new(password.expose_secret().nfkc().collect::<String>());
+        let password = nfkc(password);
         let salt: String = salt.nfkc().collect();
         let params = scrypt::Params::new(15, 8, 1).expect("constants within scrypt's limits");
         let mut key = Box::new([0; 32]);
@@ -82,6 +82,15 @@ impl MasterKey {
             .expect("32 bytes is a length that HKDF gives");
         out
     }
+}
+
+/// In memory that is large enough from the start: NFKC makes at most 11 bytes of one (of U+FDFA). Memory that
+/// grows leaves copies behind, which nobody clears.
+fn nfkc(password: &SecretString) -> Zeroizing<String> {
+    let password = password.expose_secret();
+    let mut normal = Zeroizing::new(String::with_capacity(11 * password.len()));
+    normal.extend(password.nfkc());
+    normal
 }
 
 /// Everything that a vault's password opens.

@@ -10,6 +10,7 @@ use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use cmac::{Cmac, Mac};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::gcm::{GcmKey, IV, tags_equal};
 use super::keys::EncryptionVersion;
@@ -89,13 +90,13 @@ struct Siv {
     /// CMAC with nothing fed yet.
     mac: Cmac<Aes256>,
     /// `CMAC(MAC, 0^16)`, the start of S2V (RFC 5297 §2.4).
-    zero: Block,
+    zero: Zeroizing<Block>,
 }
 
 impl Siv {
     fn new(enc: &[u8; 32], mac: &[u8; 32]) -> Self {
         let mac = <Cmac<Aes256> as KeyInit>::new(mac.into());
-        let zero = cmac(&mac, &[&[0; 16]]);
+        let zero = Zeroizing::new(cmac(&mac, &[&[0; 16]]));
         Self { enc: Aes256::new(enc.into()), mac, zero }
     }
 
@@ -103,12 +104,12 @@ impl Siv {
     fn s2v(&self, plaintext: &[u8]) -> Block {
         if let Some((head, tail)) = plaintext.split_last_chunk::<16>() {
             // xorend: the last 16 bytes meet D.
-            cmac(&self.mac, &[head, &xor(*tail, self.zero)])
+            cmac(&self.mac, &[head, &xor(*tail, *self.zero)])
         } else {
             let mut padded = [0; 16];
             padded[..plaintext.len()].copy_from_slice(plaintext);
             padded[plaintext.len()] = 0x80;
-            cmac(&self.mac, &[&xor(dbl(self.zero), padded)])
+            cmac(&self.mac, &[&xor(dbl(*self.zero), padded)])
         }
     }
 

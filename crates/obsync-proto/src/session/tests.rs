@@ -57,7 +57,8 @@ impl Peer {
     }
 
     fn sent(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.session.poll_transmit()).collect()
+        let sent = std::iter::from_fn(|| self.session.poll_transmit());
+        sent.map(|frame| String::from_utf8(frame.to_vec()).unwrap()).collect()
     }
 }
 

@@ -6,6 +6,6 @@
 use obsync::lambda;
 
 fn main() -> Result<(), lambda_runtime::Error> {
-    lambda::start_log();
+    lambda::start();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(lambda::serve())
 }

@@ -13,6 +13,7 @@ mod kill;
 mod line;
 mod many;
 mod peer;
+#[cfg(unix)]
 mod secrets;
 mod usage;
 #[cfg(unix)]

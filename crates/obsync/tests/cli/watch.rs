@@ -18,7 +18,7 @@ use crate::line::Line;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let waited = timeout(PATIENCE, async {
         while !holds().await {
             sleep(Duration::from_millis(50)).await;
@@ -52,7 +52,7 @@ async fn terminate(child: Child) -> Ended {
 }
 
 /// Status and body.
-async fn health(address: &str) -> (u16, Value) {
+pub(crate) async fn health(address: &str) -> (u16, Value) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = String::new();

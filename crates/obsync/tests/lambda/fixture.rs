@@ -134,7 +134,8 @@ impl Fixture {
     }
 }
 
-fn environment(
+/// What a function finds in its environment. An empty value takes a variable away.
+pub(crate) fn environment(
     emulator: &Emulator,
     s3: &MemoryS3,
     dynamo: &MemoryDynamo,

@@ -7,3 +7,4 @@ mod events;
 mod fixture;
 mod moto;
 mod runtime;
+mod secrets;
