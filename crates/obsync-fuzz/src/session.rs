@@ -54,7 +54,7 @@ impl Conversation {
         let now = Instant::now();
         let limits = SessionLimits { records: RECORDS, file_size: FILE, ..SessionLimits::default() };
         let mut session = Session::new(init, limits, now);
-        assert!(session.poll_transmit().is_some_and(|text| text.starts_with(r#"{"op":"init""#)));
+        assert!(session.poll_transmit().is_some_and(|text| text.starts_with(br#"{"op":"init""#)));
         Self {
             session,
             now,
@@ -111,7 +111,7 @@ impl Conversation {
         }
         assert!(events <= 2, "one frame, and the end of a pull with it");
         while let Some(text) = self.session.poll_transmit() {
-            assert!(text.starts_with(r#"{"op":"p"#), "a pull or a ping");
+            assert!(text.starts_with(br#"{"op":"p"#), "a pull or a ping");
         }
         assert_eq!(self.session.is_idle(), self.is_listed && !self.is_pulling && done.is_ok());
         self.error = done.err();
