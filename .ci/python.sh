@@ -1,6 +1,6 @@
 # Sourced by the scripts that need Python programs of PyPI. A fresh machine may lack Python, too.
 
-. .ci/install.sh
+. "$(dirname "${BASH_SOURCE[0]}")/install.sh"
 
 apt_install() {
     echo "installing $*"

@@ -24,6 +24,10 @@ pub type Items = IndexMap<VaultPath, Item>;
 const ITEM: u64 = 200;
 const REFUSED: u64 = 1000;
 
+/// Folders around a file beyond which each of them is counted: a plan holds the path of each, which paths of thousands
+/// of folders, with none in common, would make a thousand times what was listed.
+const USUAL_DEPTH: usize = 16;
+
 /// What the vault says, as a filter shows it: what that keeps out counts as deleted from here on.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -69,8 +73,10 @@ impl Listing {
                 if !is_kept_out {
                     let relatedpath = record.relatedpath.as_ref().map_or(0, String::len);
                     let texts = 2 * record.path.len() + record.hash.len() + record.device.len() + relatedpath;
-                    self.memory += REFUSED + texts as u64;
-                    self.refused.insert(record.path.clone(), (record, refused));
+                    // A listing that was cut brings what is here already once more.
+                    if self.refused.insert(record.path.clone(), (record, refused)).is_none() {
+                        self.memory += REFUSED + texts as u64;
+                    }
                 }
             }
         }
@@ -85,7 +91,9 @@ impl Listing {
             Place::Occupied(known) if known.get().uid > item.uid => {}
             Place::Occupied(mut known) => *known.get_mut() = item,
             Place::Vacant(place) => {
-                self.memory += ITEM + place.key().as_str().len() as u64;
+                let path = place.key().as_str();
+                let (len, depth) = (path.len(), path.matches('/').count());
+                self.memory += ITEM + (len * (1 + depth.saturating_sub(USUAL_DEPTH))) as u64;
                 place.insert(item);
             }
         }
@@ -105,6 +113,7 @@ impl Listing {
     ) -> Result<Box<dyn Connection>, RunError> {
         let mut tries = options.retry.begin();
         loop {
+            self.oversized.clear();
             let error = match mirror.remote.open(cursor).await {
                 Ok(mut connection) => match self.read(connection.as_mut(), mirror, options.max_listing).await {
                     Ok(()) => return Ok(connection),

@@ -98,8 +98,11 @@ impl Survey {
                     self.weigh(path, Entry::File(file));
                 }
                 (Entry::File(file), Some(ListedKind::File { .. })) => suspects.push((path, Some(file))),
-                // What the vault does not have either would be forgotten for good, and some listings lag.
-                (Entry::File(file), None) if !self.is_wanted(&path) => suspects.push((path, Some(file))),
+                // What the vault does not have either would be forgotten for good, and a bucket's listing can lag. (A
+                // folder's cannot, and may find a file by a name in which it was not listed.)
+                (Entry::File(file), None) if !blobs.keeps_folders() && !self.is_wanted(&path) => {
+                    suspects.push((path, Some(file)));
+                }
                 (Entry::Folder, Some(ListedKind::Folder)) => self.weigh(path, Entry::Folder),
                 (Entry::Folder, None) if !blobs.keeps_folders() => self.weigh(path, Entry::Folder),
                 (entry, other) => {
@@ -125,6 +128,11 @@ impl Survey {
     /// Whether the vault has a file there.
     fn is_wanted(&self, path: &VaultPath) -> bool {
         matches!(self.items.get(path), Some(Item { kind: ItemKind::File(_), .. }))
+    }
+
+    /// Whether the vault has something there that is left as it is.
+    fn is_unreadable(&self, path: &VaultPath) -> bool {
+        matches!(self.items.get(path), Some(Item { kind: ItemKind::Unreadable, .. }))
     }
 
     fn count(&mut self, entry: &Entry) {
@@ -180,6 +188,9 @@ impl Survey {
             let Some((is, path, believed)) = next else { return Ok(()) };
             let is = match is {
                 Err(error) if error.kind == BlobErrorKind::Unusable => return Err(error.into()),
+                // Another program put something else in its place.
+                Err(error) if matches!(error.kind, BlobErrorKind::Unfit | BlobErrorKind::NotFound) => None,
+                Err(_) if self.is_unreadable(&path) => continue,
                 Err(error) if !self.is_wanted(&path) && (believed.is_some() || error.leaves_doubt()) => {
                     self.unread.push((path, error));
                     continue;

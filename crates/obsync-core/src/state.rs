@@ -75,6 +75,9 @@ pub struct Head {
     pub vault_name: String,
     /// The filters that the mirror was written with, in their canonical form.
     pub filter: String,
+    /// The [`fingerprint`](obsync_proto::crypto::VaultKeys::fingerprint) of the keys that the cursor is about.
+    #[serde(default)]
+    pub keys: String,
     /// Files in the mirror.
     pub files: u64,
     /// Changes that could not be applied.

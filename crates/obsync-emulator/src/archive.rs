@@ -94,6 +94,14 @@ impl Archive {
         }
     }
 
+    /// Forgets the records; contents stay behind.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        match self {
+            Self::Memory => Ok(()),
+            Self::Folder { records, .. } => records.set_len(0),
+        }
+    }
+
     /// Notes a record down.
     pub(crate) fn note(&mut self, record: &Record, renamed: bool, content: Option<&Content>) -> io::Result<()> {
         let Self::Folder { records, .. } = self else { return Ok(()) };

@@ -117,6 +117,23 @@ impl Emulator {
         self.service.set_host(vault, host)
     }
 
+    /// Replaces the vault by one of the same id under another key, with nothing in it yet: what a device does that
+    /// encrypts it anew.
+    ///
+    /// # Errors
+    /// No such vault; the data folder cannot be written.
+    pub fn begin_vault_anew(&self, vault: &VaultId, new: NewVault) -> Result<(), EmulatorError> {
+        self.service.begin_anew(vault, new)
+    }
+
+    /// Gives an account another password, and makes its tokens worthless. Open sessions go on.
+    ///
+    /// # Errors
+    /// No such account; the data folder cannot be written.
+    pub fn change_password(&self, email: &str, password: &str) -> Result<(), EmulatorError> {
+        self.service.change_password(email, password)
+    }
+
     /// Makes every token that was given out worthless. Open sessions go on.
     ///
     /// # Errors

@@ -129,6 +129,22 @@ impl Service {
         self.save(&state)
     }
 
+    pub(crate) fn begin_anew(&self, id: &VaultId, new: NewVault) -> Result<(), EmulatorError> {
+        let state = self.state.lock();
+        state.vault(id)?.begin_anew(new)?;
+        self.save(&state)
+    }
+
+    pub(crate) fn change_password(&self, email: &str, password: &str) -> Result<(), EmulatorError> {
+        let mut state = self.state.lock();
+        state.member(email)?;
+        if let Some(member) = state.members.get_mut(email) {
+            password.clone_into(&mut member.account.password);
+        }
+        state.tokens.retain(|_, of| of != email);
+        self.save(&state)
+    }
+
     pub(crate) fn vault(&self, id: &VaultId) -> Result<Arc<Vault>, EmulatorError> {
         self.state.lock().vault(id).cloned()
     }

@@ -165,6 +165,16 @@ impl Vault {
         change(&mut self.details.lock());
     }
 
+    /// Takes another key, salt and version, and forgets everything that was encrypted under the old ones.
+    pub(crate) fn begin_anew(&self, key: NewVault) -> Result<(), EmulatorError> {
+        let mut ledger = self.ledger.lock();
+        let mut details = self.details.lock();
+        let Details { id, owner, region, .. } = details.clone();
+        let shared_with = std::mem::take(&mut details.shared_with);
+        *details = Details { shared_with, ..Details::new(id, owner, region, key) };
+        ledger.clear().map_err(|e| EmulatorError::Data(details.id.as_str().into(), e))
+    }
+
     pub(crate) fn is_owned_by(&self, email: &str) -> bool {
         self.details.lock().owner == email
     }

@@ -33,7 +33,8 @@ pub struct SessionLimits {
     pub ping_after: Duration,
     /// Silence after which an idle connection is given up.
     pub idle: Duration,
-    /// The longest that a listing may take in all: one that comes drop by drop is never silent, and never done.
+    /// The longest that a listing may take, beside an [`answer`](Self::answer) for each 16 KiB of it: one that comes
+    /// drop by drop is never silent, and never done.
     pub listing: Duration,
     /// The most records of one listing.
     pub records: u64,
@@ -163,6 +164,8 @@ pub struct Session {
     transmits: VecDeque<Bytes>,
     events: VecDeque<Event>,
     opened: Instant,
+    /// Bytes of the records of a listing so far.
+    listed: u64,
     last_heard: Instant,
     /// When the answer that is due last came nearer. Live records between a pull and its answer are none of it.
     last_progress: Instant,
@@ -179,6 +182,7 @@ impl Session {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             opened: now,
+            listed: 0,
             last_heard: now,
             last_progress: now,
             pinged: None,
@@ -210,7 +214,7 @@ impl Session {
                 None => self.last_heard + self.limits.ping_after,
             }),
             State::Opening | State::Listing { .. } => {
-                Some((self.last_progress + self.limits.answer).min(self.opened + self.limits.listing))
+                Some((self.last_progress + self.limits.answer).min(self.listing_ends()))
             }
             State::Asked | State::Receiving { .. } => Some(self.last_progress + self.limits.answer),
         }
@@ -253,10 +257,25 @@ impl Session {
         if !matches!(self.state, State::Asked | State::Receiving { .. }) {
             self.last_progress = now;
         }
+        let before = self.records();
         let result = Incoming::parse(text).map_err(SessionError::from).and_then(|message| self.on_message(message));
         self.fail_on(result)?;
+        if self.records() > before {
+            self.listed += text.len() as u64;
+        }
         // Not left to the clock alone: a peer that never pauses leaves its driver no time to look at it.
-        if self.is_listing() && now >= self.opened + self.limits.listing { self.handle_timeout(now) } else { Ok(()) }
+        if self.is_listing() && now >= self.listing_ends() { self.handle_timeout(now) } else { Ok(()) }
+    }
+
+    /// Records of the running listing.
+    fn records(&self) -> u64 {
+        if let State::Listing { records } = self.state { records } else { 0 }
+    }
+
+    /// When a listing comes too slowly.
+    fn listing_ends(&self) -> Instant {
+        let answers = u32::try_from(self.listed / limits::MIN_PIECE).unwrap_or(u32::MAX);
+        self.opened + self.limits.listing + self.limits.answer.saturating_mul(answers)
     }
 
     fn is_listing(&self) -> bool {
@@ -289,9 +308,9 @@ impl Session {
             self.pinged = Some(now);
             return Ok(());
         }
-        if self.is_listing() && now >= self.opened + self.limits.listing {
+        if self.is_listing() && now >= self.listing_ends() {
             return self.fail_on(Err(SessionError::Limit {
-                what: "seconds of a listing",
+                what: "seconds of a listing that comes drop by drop",
                 limit: self.limits.listing.as_secs(),
             }));
         }

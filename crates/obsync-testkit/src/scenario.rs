@@ -148,6 +148,7 @@ macro_rules! scenarios {
                 a_narrowed_filter_removes_what_it_keeps_out
                 deleted_files_are_kept_on_request
                 a_vault_whose_history_begins_anew_is_listed_anew
+                a_vault_encrypted_anew_is_listed_anew
             }
             crash {
                 a_first_run_that_dies_at_any_effect_is_gone_on_with

@@ -73,15 +73,7 @@ impl TestVault {
         password: &str,
         key: impl FnOnce(String) -> VaultKey,
     ) -> Self {
-        let salt = salt_of(name);
-        let keys = vault_keys(password, &salt, version);
-        let new = NewVault {
-            name: name.to_owned(),
-            encryption_version: version.into(),
-            salt,
-            key: key(keys.keyhash.expose_secret().to_owned()),
-            host: None,
-        };
+        let (keys, new) = keyed(name, &salt_of(name), version, password, key);
         let id = emulator.create_vault(owner, new).unwrap();
         let seed = name.bytes().fold(1, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
         Self {
@@ -93,6 +85,20 @@ impl TestVault {
             rng: fastrand::Rng::with_seed(seed),
             model: Model::default(),
             uids: BTreeMap::new(),
+        }
+    }
+
+    /// Encrypts the vault anew, with another salt: the service forgets what it had, and gets everything again.
+    pub fn reencrypt(&mut self, version: EncryptionVersion, password: &str) {
+        let salt = salt_of(&format!("{} anew", self.name));
+        let (keys, new) = keyed(&self.name, &salt, version, password, |keyhash| VaultKey::EndToEnd { keyhash });
+        self.emulator.begin_vault_anew(&self.id, new).unwrap();
+        (self.keys, self.password) = (keys, password.to_owned());
+        let (mtimes, Tree { folders, files }) = (self.mtimes(), self.tree());
+        (self.model, self.uids) = (Model::default(), BTreeMap::new());
+        folders.iter().for_each(|folder| _ = self.mkdir(folder));
+        for (path, content) in files {
+            self.put(&path, content, mtimes[&path]);
         }
     }
 
@@ -317,6 +323,21 @@ impl TestVault {
         self.uids.insert(path.to_owned(), uid);
         uid
     }
+}
+
+/// The keys of a vault, and the vault.
+fn keyed(
+    name: &str,
+    salt: &str,
+    version: EncryptionVersion,
+    password: &str,
+    key: impl FnOnce(String) -> VaultKey,
+) -> (VaultKeys, NewVault) {
+    let keys = vault_keys(password, salt, version);
+    let key = key(keys.keyhash.expose_secret().to_owned());
+    let new =
+        NewVault { name: name.to_owned(), encryption_version: version.into(), salt: salt.to_owned(), key, host: None };
+    (keys, new)
 }
 
 fn salt_of(name: &str) -> String {

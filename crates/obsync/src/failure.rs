@@ -122,9 +122,10 @@ impl From<RunError> for Failure {
                 RemoteErrorKind::Refused => (Exit::Unreachable, ""),
                 RemoteErrorKind::Unreachable => (Exit::Unreachable, NETWORK_ADVICE),
             },
-            RunError::Listing { .. } => {
-                (Exit::Unreachable, "if the vault is as large as that, set OBSYNC_MAX_LISTING to more MiB")
-            }
+            RunError::Listing { .. } => (
+                Exit::Partly,
+                "if the vault is as large as that, set OBSYNC_MAX_LISTING to more MiB (a function: its memory)",
+            ),
             RunError::Destination(_) => (
                 Exit::Unreachable,
                 "free space there or make it writable, then run again: what was written so far is whole and recorded",

@@ -2,8 +2,8 @@
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-/// How far the AWS SDKs' own lines go: below that they hold what is sent, notes and tokens.
-const MOST_OF_AWS: LevelFilter = LevelFilter::DEBUG;
+/// How far the libraries' own lines go: below that they hold what is sent, notes and tokens.
+const MOST_OF_OTHERS: LevelFilter = LevelFilter::DEBUG;
 
 /// What is logged: `LOG_LEVEL`, or `default` where it is not set or makes no sense. A level (`warn`), or levels by
 /// module (`obsync_core=debug,warn`).
@@ -15,9 +15,10 @@ pub(crate) fn filter(default: &str) -> Targets {
 
 fn discreet(asked: &Targets) -> Targets {
     let rest = asked.default_level().unwrap_or(LevelFilter::OFF);
-    let aws = asked.iter().filter(|(target, _)| target.starts_with("aws"));
-    let aws = aws.map(|(target, level)| (target.to_owned(), level.min(MOST_OF_AWS)));
-    asked.clone().with_target("aws", rest.min(MOST_OF_AWS)).with_targets(aws.collect::<Vec<_>>())
+    let most =
+        |target: &str, level: LevelFilter| if target.starts_with("obsync") { level } else { level.min(MOST_OF_OTHERS) };
+    let named = asked.iter().map(|(target, level)| (target.to_owned(), most(target, level)));
+    Targets::new().with_default(rest.min(MOST_OF_OTHERS)).with_target("obsync", rest).with_targets(named)
 }
 
 #[cfg(test)]
@@ -27,10 +28,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_to_aws_is_never_logged() {
-        for asked in ["trace", "aws=trace", "aws_smithy_runtime=trace,warn", "aws_smithy_runtime::client=trace"] {
+    fn what_libraries_send_is_never_logged() {
+        for asked in
+            ["trace", "aws=trace", "aws_smithy_runtime=trace,warn", "tungstenite::protocol=trace", "hyper=trace"]
+        {
             let filter = discreet(&asked.parse().unwrap());
-            for target in ["aws_smithy_runtime::client::orchestrator", "aws_sdk_s3", "aws_config::imds"] {
+            for target in ["aws_smithy_runtime::client::orchestrator", "aws_sdk_s3", "tungstenite::protocol", "hyper"] {
                 assert!(!filter.would_enable(target, &Level::TRACE), "{asked}: {target}");
             }
         }

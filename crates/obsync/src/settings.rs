@@ -110,18 +110,20 @@ impl Settings {
         })
     }
 
-    /// How long a connection may take to be there.
+    /// How long a connection may take to be there: four round trips or more, whatever the timeout.
     pub fn connect_timeout(&self) -> Duration {
-        self.timeout / 4
+        (self.timeout / 4).max(Duration::from_secs(2))
     }
 
-    /// What a connection to a vault keeps to: a longer or shorter timeout makes all of its pauses so.
+    /// What a connection to a vault keeps to. A shorter timeout makes all of its pauses shorter; a longer one only that
+    /// for an answer: an idle connection has to be spoken to before routers forget it.
     pub fn session_limits(&self) -> SessionLimits {
+        let usual = SessionLimits::default();
         SessionLimits {
             answer: self.timeout,
-            ping_after: self.timeout / 6,
-            idle: self.timeout * 2,
-            ..SessionLimits::default()
+            ping_after: usual.ping_after.min(self.timeout / 6),
+            idle: usual.idle.min(self.timeout * 2),
+            ..usual
         }
     }
 
@@ -182,7 +184,8 @@ pub fn parse(text: &str, place: &str) -> Result<Stored, Failure> {
 
 fn parse_number(name: &str, text: &str, most: u64) -> Result<u64, Failure> {
     let number = text.parse().ok().filter(|number| (1..=most).contains(number));
-    number.ok_or_else(|| Failure::usage(format!("{name} is {text:?}"), format!("set it to a number from 1 to {most}")))
+    let advice = || format!("set it to a number from 1 to {most}");
+    number.ok_or_else(|| Failure::usage(format!("{name} is no number that it can be"), advice()))
 }
 
 fn parse_passwords(json: &str) -> Result<HashMap<String, SecretString>, Failure> {

@@ -55,11 +55,12 @@ impl Journal {
         &self.head
     }
 
-    /// From here on, whatever is recorded says that nothing of the vault has been listed under this filter: a run that
-    /// takes over lists all of it.
-    pub(super) fn begin_anew(&mut self, filter: &str) {
+    /// From here on, whatever is recorded says that nothing of the vault has been listed under this filter and these
+    /// keys: a run that takes over lists all of it.
+    pub(super) fn begin_anew(&mut self, filter: &str, keys: String) {
         self.head.cursor = Cursor::START;
         filter.clone_into(&mut self.head.filter);
+        self.head.keys = keys;
     }
 
     /// Records that a run is about to change the destination. Were the process to die then, the next run would find the

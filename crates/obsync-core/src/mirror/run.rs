@@ -50,7 +50,7 @@ pub(super) async fn run(mirror: &Mirror, options: &Options, stop: &Stop) -> Repo
 /// Finds out what would be done.
 async fn rehearse(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut Report) -> Result<(), RunError> {
     let head = mirror.state.head(&mirror.id()).await?;
-    let mut scope = Scope::of(head.as_ref(), options);
+    let mut scope = Scope::of(head.as_ref(), mirror, options);
     report.complete = scope.compares_destination;
     let head = head.unwrap_or_default();
     report.cursor = head.cursor;
@@ -76,6 +76,10 @@ async fn rehearse(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut 
     let files = survey.corrected_files().unwrap_or(head.files);
     let plan = plan(survey.items, &survey.known, files, options.rules);
     report.failed = refused.into_iter().map(|f| f.failure).chain(oversized(&listing.oversized)).collect();
+    if !options.rules.keep_deleted {
+        let failed = |(path, error): (VaultPath, BlobError)| Failure { path: path.to_string(), error: error.message };
+        report.failed.extend(survey.unread.into_iter().map(failed));
+    }
     tell_plan(mirror, &plan, report);
     report.unchanged = plan.unchanged(files, &survey.known);
     Ok(())
@@ -101,7 +105,7 @@ async fn perform(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut R
     let before = Instant::now();
     let (lease, head) = mirror.state.lock(&mirror.id(), &options.holder, options.lease_ttl).await?;
     let keeper = LeaseKeeper::start(mirror.state.clone(), lease.clone(), before);
-    let scope = Scope::of(head.as_ref(), options);
+    let scope = Scope::of(head.as_ref(), mirror, options);
     report.complete = scope.compares_destination;
     let leftovers = head.as_ref().is_none_or(|head| head.unfinished);
     let head = Head { vault_name: mirror.vault_name.clone(), ..head.unwrap_or_default() };
@@ -121,7 +125,7 @@ async fn perform(mirror: &Mirror, options: &Options, stop: &Stop, report: &mut R
         leftovers,
     };
     if scope.is_whole_vault() {
-        run.journal.begin_anew(options.filter.canonical());
+        run.journal.begin_anew(options.filter.canonical(), mirror.keys.fingerprint());
     }
     let result = run.passes(scope).await;
     let ended = match result {
@@ -143,12 +147,14 @@ struct Scope {
 
 impl Scope {
     /// Everything where it is asked for, nothing is known, or a run died in the midst of changing the destination; the
-    /// whole vault where the filter is another than last
-    /// time, so that what it newly lets through is fetched; otherwise what is new.
-    fn of(head: Option<&Head>, options: &Options) -> Self {
+    /// whole vault where the filter is another than last time, so that what it newly lets through is fetched, or the
+    /// vault was encrypted anew, which may have cost it the records of what was deleted; otherwise what is new.
+    fn of(head: Option<&Head>, mirror: &Mirror, options: &Options) -> Self {
         let compares_destination = options.complete || head.is_none_or(|head| head.unfinished);
+        let is_known =
+            |head: &Head| head.filter == options.filter.canonical() && head.keys == mirror.keys.fingerprint();
         let cursor = match head {
-            Some(head) if !compares_destination && head.filter == options.filter.canonical() => head.cursor,
+            Some(head) if !compares_destination && is_known(head) => head.cursor,
             _ => Cursor::START,
         };
         Self { cursor, compares_destination }
@@ -307,7 +313,7 @@ impl Run<'_> {
             let cursor = listed.cursor;
             if cursor < scope.cursor {
                 // The vault's history was begun anew: what is new since the old cursor means nothing.
-                self.journal.begin_anew(self.options.filter.canonical());
+                self.journal.begin_anew(self.options.filter.canonical(), self.mirror.keys.fingerprint());
                 scope = Scope { cursor: Cursor::START, ..scope };
                 listing = Listing::new(&self.options.filter);
                 continue;
@@ -365,6 +371,10 @@ impl Run<'_> {
             return Ok(Vec::new());
         }
         for (path, error) in unread {
+            if self.options.rules.keep_deleted {
+                tracing::warn!(%path, %error, "not recognised");
+                continue;
+            }
             self.doubt(&path, &error);
             self.fail_deletion(&path, error.message);
         }

@@ -73,6 +73,8 @@ pub(super) struct Ledger {
     by_hash: HashMap<String, Content>,
     listeners: Vec<UnboundedSender<Arc<Record>>>,
     stored: u64,
+    /// The highest uid that a record had which is gone.
+    gone: Uid,
 }
 
 impl Ledger {
@@ -84,7 +86,19 @@ impl Ledger {
             by_hash: HashMap::new(),
             listeners: Vec::new(),
             stored: 0,
+            gone: Uid(0),
         }
+    }
+
+    /// Forgets all records and contents. Numbers go on from where they were.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.archive.clear()?;
+        self.gone = self.last();
+        self.entries.clear();
+        self.newest.clear();
+        self.by_hash.clear();
+        self.stored = 0;
+        Ok(())
     }
 
     pub(super) fn restore(archive: Archive, lines: Vec<Line>) -> Self {
@@ -98,7 +112,7 @@ impl Ledger {
 
     /// The highest uid.
     pub(super) fn last(&self) -> Uid {
-        self.entries.last_key_value().map_or(Uid(0), |(key, _)| key.0)
+        self.entries.last_key_value().map_or(self.gone, |(key, _)| key.0)
     }
 
     /// Bytes of content, every version counted once.

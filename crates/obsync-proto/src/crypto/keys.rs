@@ -128,6 +128,13 @@ impl VaultKeys {
         Self { version, keyhash: keyhash.into(), strings, content }
     }
 
+    /// Knows these keys again, and tells nothing else of them: the version, and 16 hex digits of the SHA-256 of what
+    /// already stands for the key.
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(self.keyhash.expose_secret());
+        format!("{}:{}", u8::from(self.version), faster_hex::hex_string(&digest[..8]))
+    }
+
     /// Derives the keys from a password in one step: [`MasterKey::derive`], then [`VaultKeys::new`].
     pub fn from_password(password: &SecretString, salt: &str, version: EncryptionVersion) -> Self {
         Self::new(&MasterKey::derive(password, salt), salt, version)

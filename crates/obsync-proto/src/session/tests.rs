@@ -178,6 +178,18 @@ fn a_listing_that_is_never_late_ends_all_the_same() {
     assert!(matches!(unheeded.text(r#"{"op":"pong"}"#, 3600), Err(SessionError::Limit { .. })));
 }
 
+/// A million long names over a slow line take longer than an hour.
+#[test]
+fn a_listing_that_goes_on_may_take_its_time() {
+    let mut peer = Peer::new();
+    peer.text(OK, 0).unwrap();
+    let long = record(1).replacen('{', &format!(r#"{{"padding":"{}","#, "x".repeat(20_000)), 1);
+    peer.session.limits.records = 1000;
+    for at in (0..2 * 3600).step_by(50) {
+        peer.text(&long, at).unwrap();
+    }
+}
+
 #[test]
 fn records_before_acceptance_are_not_believed() {
     assert!(matches!(Peer::new().text(&record(1), 0), Err(SessionError::Protocol(_))));

@@ -117,6 +117,7 @@ pub async fn head_comes_back_with_its_pending(fixture: &StateFixture) {
         cursor: Cursor((1 << 53) - 1),
         vault_name: "ភាសា \"notes\" 🧠".to_owned(),
         filter: r#"{"include":["**/*.md"]}"#.to_owned(),
+        keys: "3:0123456789abcdef".to_owned(),
         files: 1_000_000,
         pending: vec![
             Pending {

@@ -4,6 +4,7 @@ use obsync_core::filter::Filter;
 use obsync_core::plan::Rules;
 use obsync_emulator::{Fault, FaultRule, Place};
 use obsync_proto::VaultPath;
+use obsync_proto::crypto::EncryptionVersion;
 
 use super::Pairs;
 use crate::conformance::names;
@@ -187,4 +188,19 @@ pub async fn a_vault_whose_history_begins_anew_is_listed_anew(pairs: &Pairs) {
     let anew = Fault::Raw(r#"{"op":"ready","version":0}"#.into());
     fixture.emulator.faults().add(FaultRule::new(Place::Listing, anew).times(1));
     fixture.sync_exact().await;
+}
+
+/// A vault that was encrypted anew has all of its records anew, and none of what was deleted before.
+pub async fn a_vault_encrypted_anew_is_listed_anew(pairs: &Pairs) {
+    for (from, to) in [(EncryptionVersion::V0, EncryptionVersion::V3), (EncryptionVersion::V3, EncryptionVersion::V3)] {
+        let mut fixture = pairs.fixture_under(from).await;
+        fixture.vault.fill(&Shape::notes(16, 8));
+        fixture.vault.put("goes.md", "goes", 1);
+        fixture.sync_exact().await;
+        fixture.pulls();
+        fixture.vault.delete("goes.md");
+        fixture.vault.reencrypt(to, "another password");
+        fixture.sync_exact().await;
+        assert_eq!(fixture.pulls(), 0, "the content is what it was");
+    }
 }

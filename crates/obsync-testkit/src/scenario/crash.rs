@@ -1,7 +1,7 @@
-//! The process dies before, in the midst of, and after every effect on the destination, the state and the lease; the
-//! next run converges, fetches nothing again that was recorded, and leaves nothing unfinished.
+//! The process dies in the midst of, and after, every effect on the destination, the state and the lease; the next run
+//! converges, fetches nothing again that was recorded, and leaves nothing unfinished.
 //!
-//! These are the effects as the engine has them. Every system call of the real program is in `obsync`'s own tests.
+//! These are the effects as the engine has them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use obsync_proto::ContentHash;
 use super::{Fixture, Pairs};
 use crate::fault::{Fault, FaultPlan, FaultyBlobs, FaultyState, Moment};
 
-/// Before an effect is after the one before it, as far as the outside can tell.
+/// Before an effect is after the one before it.
 const MOMENTS: [Moment; 2] = [Moment::Half, Moment::After];
 
 /// Promises 4 and 5, for a run that finds nothing there.

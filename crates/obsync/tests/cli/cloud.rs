@@ -23,7 +23,7 @@ pub(crate) struct Cloud {
 }
 
 impl Cloud {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with_account(Account::new(EMAIL, PASSWORD)).await
     }
 
@@ -53,12 +53,12 @@ impl Cloud {
         ended
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.fixture.path(name).display().to_string()
     }
 
     /// What the bucket has below a prefix.
-    fn objects(&self, prefix: &str) -> Tree {
+    pub(crate) fn objects(&self, prefix: &str) -> Tree {
         let objects = self.s3.objects(BUCKET).into_iter();
         let below = |(key, object): (String, obsync_testkit::s3::Object)| {
             Some((key.strip_prefix(prefix)?.to_owned(), object.content.to_vec()))

@@ -14,6 +14,8 @@ mod line;
 mod many;
 mod peer;
 #[cfg(unix)]
+mod reliability;
+#[cfg(unix)]
 mod secrets;
 mod usage;
 #[cfg(unix)]

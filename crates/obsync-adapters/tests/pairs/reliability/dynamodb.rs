@@ -2,7 +2,7 @@
 
 use obsync_testkit::dynamodb::Failure;
 
-use super::{FolderDynamoDb, Row, S3DynamoDb, publish};
+use super::{FolderDynamoDb, PATIENCE, Row, S3DynamoDb, publish};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_dynamodb() {
@@ -17,7 +17,7 @@ async fn of_dynamodb() {
         met("any request: InternalServerError", &["InternalServerError"], None, Failure::Internal),
         met("any request: the connection is reset, nothing done", &["connection"], None, Failure::Cut),
         met("any request: done, and the answer is lost", &["connection"], None, Failure::AnswerLost),
-        met("any request: no answer in time", &["timeout"], None, Failure::Silence),
+        Row { patience: PATIENCE, ..met("any request: no answer in time", &["timeout"], None, Failure::Silence) },
         met("BatchGetItem: all items unprocessed", &["throttled"], Some("BatchGetItem"), Failure::Unprocessed),
         met(
             "UpdateItem (the lease): done, and the answer is lost",

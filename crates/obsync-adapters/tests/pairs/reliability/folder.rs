@@ -14,6 +14,7 @@ use crate::stores::Folder;
 async fn of_a_folder() {
     let rows = vec![
         Row {
+            exact: 0,
             folder: Folder::on_a_small_disk,
             ..Row::new("the disk is full", &["No space left"], |world, schedule| {
                 let ballast = world.folder.as_ref().unwrap().beside("ballast");
@@ -25,6 +26,7 @@ async fn of_a_folder() {
             })
         },
         Row {
+            exact: 0,
             folder: Folder::on_a_small_disk,
             ..Row::new("the disk is read-only", &["Read-only file system"], |world, schedule| {
                 let disk = world.folder.as_ref().unwrap().disk();
@@ -35,6 +37,7 @@ async fn of_a_folder() {
             })
         },
         Row {
+            exact: 0,
             folder: Folder::that_can_be_closed,
             ..Row::new("access is denied", &["denied", "not permitted"], |world, schedule| {
                 let folder = world.folder.clone().unwrap();
@@ -49,7 +52,7 @@ async fn of_a_folder() {
 
 /// What no disk does on request: an error of input or output.
 fn failing(fault: &'static str, moment: Moment) -> Row {
-    Row::new(fault, &["a fault of the test"], move |world, schedule| {
+    let row = Row::new(fault, &["a fault of the test"], move |world, schedule| {
         let (plan, struck) = (world.plan.clone(), Arc::new(Mutex::new(0)));
         let (count, schedule) = (struck.clone(), Mutex::new(schedule));
         let strikes = move |_: &_| {
@@ -66,5 +69,6 @@ fn failing(fault: &'static str, moment: Moment) -> Row {
             plan.clear();
             *struck.lock().unwrap()
         })
-    })
+    });
+    Row { exact: 0, ..row }
 }

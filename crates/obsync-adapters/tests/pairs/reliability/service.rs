@@ -2,7 +2,7 @@
 
 use obsync_emulator::{Fault, FaultRule, Place};
 
-use super::{FolderSqlite, Row, S3DynamoDb, publish};
+use super::{End, FolderSqlite, MUCH_PATIENCE, PATIENCE, Row, S3DynamoDb, World, publish};
 
 const CUT: &[&str] = &["the connection broke", "closed the connection"];
 const SILENT: &[&str] = &["no answer"];
@@ -12,9 +12,14 @@ const NONSENSE: &[&str] = &["JSON"];
 async fn of_the_service() {
     let rows = vec![
         at("a connection is cut at the upgrade", CUT, Place::Connect, Fault::Cut),
-        at("a connection is answered with 503", &["503"], Place::Connect, Fault::Status(503)),
-        at("a connection is answered with 429", &["429"], Place::Connect, Fault::Status(429)),
-        at("a connection is answered with a page that says overloaded", &["200"], Place::Connect, Fault::Overloaded),
+        at("a connection is answered with 503", &["status 503"], Place::Connect, Fault::Status(503)),
+        at("a connection is answered with 429", &["status 429"], Place::Connect, Fault::Status(429)),
+        at(
+            "a connection is answered with a page that says overloaded",
+            &["status 200"],
+            Place::Connect,
+            Fault::Overloaded,
+        ),
         at("a connection is not answered", &["no connection"], Place::Connect, Fault::Silence),
         at("a session is cut at its beginning", CUT, Place::Init, Fault::Cut),
         at("a session is refused in words that nobody knows", &["busy"], Place::Init, Fault::Refuse("busy".into())),
@@ -45,12 +50,14 @@ async fn of_the_service() {
 }
 
 fn at(fault: &'static str, says: &'static [&'static str], place: Place, what: Fault) -> Row {
-    Row::new(fault, says, move |world, schedule| {
+    let patience = if what == Fault::Silence { PATIENCE } else { MUCH_PATIENCE };
+    let begin = move |world: &World, schedule| -> End {
         let faults = world.fixture.emulator.faults();
         let id = faults.add(FaultRule::new(place.clone(), what.clone()).by(schedule));
         Box::new(move || {
             faults.remove(id);
             faults.struck(id)
         })
-    })
+    };
+    Row { patience, ..Row::new(fault, says, begin) }
 }

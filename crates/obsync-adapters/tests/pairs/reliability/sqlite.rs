@@ -5,15 +5,20 @@ use std::os::unix::fs::FileExt;
 
 use rusqlite::Connection;
 
-use super::{FolderSqlite, Row, S3Sqlite, by_turns, publish};
+use super::{FolderSqlite, PATIENCE, Row, S3Sqlite, by_turns, publish};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_sqlite() {
     let rows = vec![
-        Row::new("another program has the file locked", &["locked by another program"], |world, schedule| {
-            let other = Connection::open(world.sqlite.as_ref().unwrap().path()).unwrap();
-            by_turns(schedule, move |on| other.execute_batch(if on { "BEGIN IMMEDIATE" } else { "ROLLBACK" }).is_ok())
-        }),
+        Row {
+            patience: PATIENCE,
+            ..Row::new("another program has the file locked", &["locked by another program"], |world, schedule| {
+                let other = Connection::open(world.sqlite.as_ref().unwrap().path()).unwrap();
+                by_turns(schedule, move |on| {
+                    other.execute_batch(if on { "BEGIN IMMEDIATE" } else { "ROLLBACK" }).is_ok()
+                })
+            })
+        },
         overwritten("parts of the file are overwritten", &["damaged", "malformed"], |n| 4096 * (1 + n % 7)),
         overwritten("the beginning of the file is overwritten", &["damaged", "not a database"], |_| 0),
         forgetting(Row::new(
