@@ -11,7 +11,18 @@
 //! | [`judge`] | what must hold after each step |
 //!
 //! With a table, a step is a request; with SQLite and in memory, a call. All is in virtual time, so that one order is
-//! always the same race. `OBSYNC_RACE_ORDERS` says how many random orders of each race, `OBSYNC_RACE_SEED` which one;
+//! always the same race.
+//!
+//! By default:
+//!
+//! | store | every order of | with up to | random orders |
+//! |---|---|---|---|
+//! | table | "a lease is taken over" | 2 switches | 2 of each race |
+//! | SQLite, in memory | each race but those in which an answer is lost | 1 switch | none |
+//!
+//! With `OBSYNC_RACE_SWITCHES`, each race on a table is played in every order, too.
+//!
+//! `OBSYNC_RACE_ORDERS` says how many random orders of each race, `OBSYNC_RACE_SEED` which one;
 //! `OBSYNC_RACE_SWITCHES` how often those are interrupted who could go on, where every order is played.
 #![cfg(all(unix, feature = "dynamodb", feature = "sqlite"))]
 #![allow(clippy::unwrap_used)]
@@ -22,12 +33,15 @@ mod order;
 mod racer;
 mod script;
 
+use std::cell::Cell;
+
 use field::{Database, Field, Table, is_left_in_order};
 use judge::Judge;
+use obsync_core::state::StateError;
 use obsync_testkit::memory::MemoryState;
 use order::Order;
 use racer::{Gate, Racer, race};
-use script::{Change, Log, State, Step, mirror, play};
+use script::{Change, Got, Log, State, Step, mirror, play};
 
 /// What happens once, at whatever time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +59,32 @@ struct Race {
     events: Vec<Event>,
 }
 
+/// How often clients were in each other's way. Were they never, they would not have been racing.
+#[derive(Debug, Clone, Copy, Default)]
+struct Met {
+    held: usize,
+    lost: usize,
+}
+
+impl Met {
+    fn note(&mut self, got: &Got) {
+        self.held += usize::from(matches!(got, Got::Failed(StateError::Held { .. })));
+        self.lost += usize::from(matches!(got, Got::Failed(StateError::Lost)));
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { held: self.held + other.held, lost: self.lost + other.lost }
+    }
+
+    fn assert_both(self) {
+        assert!(self.held > 0 && self.lost > 0, "clients were not in each other's way: {self:?}");
+    }
+}
+
 const CLIENTS: [&str; 3] = ["0", "1", "2"];
 
 impl Race {
-    async fn run(&self, field: &dyn Field, order: &mut Order) {
+    async fn run(&self, field: &dyn Field, order: &mut Order) -> Met {
         let watching = field.open_freely().await;
         let mut token = 0;
         for (number, change) in self.before.iter().enumerate() {
@@ -59,11 +95,12 @@ impl Race {
         let mut judge = Judge::new(State::of(&*watching).await, token);
         let mut version = field.version();
         let log = Log::default();
+        let mut met = Met::default();
         let mut racers = Vec::new();
         let gates: Vec<Gate> = self.scripts.iter().map(|_| Gate::default()).collect();
         for (client, script) in self.scripts.iter().enumerate() {
             let store = field.open(&gates[client]).await;
-            let work = play(client, store, script.clone(), log.clone());
+            let work = play(client, store, gates[client].clone(), script.clone(), log.clone());
             racers.push(Racer::new(CLIENTS[client], gates[client].clone(), work));
         }
         racers.extend(self.events.iter().map(|event| match *event {
@@ -83,6 +120,7 @@ impl Race {
                 notes.steps += 1;
                 (std::mem::take(&mut notes.results), notes.doing.clone())
             };
+            results.iter().for_each(|(_, got)| met.note(got));
             let Some(who) = who else { return };
             match who.checked_sub(self.scripts.len()).map(|event| self.events[event]) {
                 Some(Event::LeasesRunOut) => judge.leases_ran_out(),
@@ -100,13 +138,14 @@ impl Race {
         })
         .await;
         is_left_in_order(field, judge.state(), judge.token()).await;
+        met
     }
 }
 
 /// In virtual time, on a field of its own.
-fn in_virtual_time(work: impl Future<Output = ()>) {
+fn in_virtual_time<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(work);
+    runtime.block_on(work)
 }
 
 fn one_change() -> Vec<Step> {
@@ -157,24 +196,42 @@ fn races() -> Vec<(&'static str, Race)> {
     ]
 }
 
+/// Orders that there are at least, of all races together, where one switch is allowed: fewer were hardly a search.
+const LEAST_ORDERS: u64 = 50;
+
 /// Every order with so many switches, or with as many as `OBSYNC_RACE_SWITCHES` says.
-fn in_every_order(races: &[(&str, Race)], switches: usize, play: impl Fn(&Race, &mut Order)) {
+fn in_every_order(races: &[(&str, Race)], switches: usize, play: impl Fn(&Race, &mut Order) -> Met) {
     let switches = order::number("OBSYNC_RACE_SWITCHES").map_or(switches, |switches| switches as usize);
+    let (mut met, mut orders) = (Met::default(), 0);
     for (name, race) in races {
         println!("{name}");
-        println!("{} orders with up to {switches} switches", order::every(switches, |order| play(race, order)));
+        let count = order::every(switches, |order| met = met.and(play(race, order)));
+        println!("{count} orders with up to {switches} switches");
+        orders += count;
+    }
+    println!("{orders} orders in all: {met:?}");
+    // One who is never interrupted need not meet anyone.
+    if switches > 0 {
+        assert!(orders >= LEAST_ORDERS, "no more than {orders} orders");
+        met.assert_both();
     }
 }
 
-fn at_random(races: &[(&str, Race)], count: u64, play: impl Fn(&Race, &mut Order)) {
+fn at_random(races: &[(&str, Race)], count: u64, play: impl Fn(&Race, &mut Order) -> Met) {
+    let met = Cell::new(Met::default());
     for (name, race) in races {
         println!("{name}");
-        order::at_random(count, |order| play(race, order));
+        order::at_random(count, |order| met.set(met.get().and(play(race, order))));
+    }
+    println!("{:?}", met.get());
+    // Which order it is may have been asked for, or that there are none.
+    if ["OBSYNC_RACE_SEED", "OBSYNC_RACE_ORDERS"].iter().all(|name| order::number(name).is_none()) {
+        met.get().assert_both();
     }
 }
 
-fn on_a_table(race: &Race, order: &mut Order) {
-    in_virtual_time(async { race.run(&Table::new().await, order).await });
+fn on_a_table(race: &Race, order: &mut Order) -> Met {
+    in_virtual_time(async { race.run(&Table::new().await, order).await })
 }
 
 /// What happens to calls as a whole.
@@ -188,7 +245,8 @@ fn table_in_random_orders() {
     at_random(&races(), 2, on_a_table);
 }
 
-/// Each request takes some milliseconds, most of them the SDK's: without `OBSYNC_RACE_SWITCHES`, only what a lease is for.
+/// Each request takes some milliseconds, most of them the SDK's: without `OBSYNC_RACE_SWITCHES`, only what a lease is
+/// for.
 #[test]
 fn table_in_every_order() {
     let mut races = races();

@@ -11,6 +11,8 @@ use obsync_core::state::{Commit, Entry, FileEntry, Head, Lease, MirrorId, Pendin
 use obsync_proto::wire::Record;
 use obsync_proto::{ContentHash, Cursor, Uid, VaultPath};
 
+use crate::racer::Gate;
+
 /// How long a lease holds.
 pub(crate) const TTL: Duration = Duration::from_secs(60);
 
@@ -164,12 +166,16 @@ impl Log {
 }
 
 /// Makes the calls of a script. A lease that was lost is used on, as by a run that has not noticed; without one, what
-/// needs one is left out.
-pub(crate) async fn play(client: usize, store: Arc<dyn StateStore>, script: Vec<Step>, log: Log) {
+/// needs one is left out. To begin with a lock takes a turn at `gate`: what a client takes for the time of day is then that
+/// of its turn, and not that of the race's beginning, when no lease had run out yet.
+pub(crate) async fn play(client: usize, store: Arc<dyn StateStore>, gate: Gate, script: Vec<Step>, log: Log) {
     let mut lease: Option<Lease> = None;
     for (number, step) in script.into_iter().enumerate() {
         if lease.is_none() && !matches!(step, Step::Lock | Step::Head | Step::Scan) {
             continue;
+        }
+        if step == Step::Lock {
+            gate.pass().await;
         }
         let call = {
             let mut notes = log.notes();

@@ -509,7 +509,7 @@ impl DynamoState {
         if !cleaning {
             return Ok(());
         }
-        self.clean(session, lease, &[]).await?;
+        self.clean_after(session, lease, &[]).await?;
         if release {
             let change = Change { remove: LEASE.to_vec(), ..held(&session.key, lease) };
             match self.table.update_quietly(&change).await {
@@ -530,6 +530,15 @@ impl DynamoState {
     fn put_generations(&self, key: &str, list: &[Generation], meta: &Meta) -> Result<TransactWriteItem, Fault> {
         let text = serde_json::to_string(list).map_err(|e| Fault::Unusable(e.to_string()))?;
         self.put_part(&item::parts_key(key), meta, [("generations".to_owned(), item::s(text))].into())
+    }
+
+    /// Cleans up after all that matters is written. That is no failure where the lease was lost meanwhile: whoever took it
+    /// cleans up.
+    async fn clean_after(&self, session: &mut Session, lease: &Lease, more: &[Generation]) -> Result<(), Fault> {
+        match self.clean(session, lease, more).await {
+            Err(Fault::Refused(..)) => Ok(()),
+            done => done,
+        }
     }
 
     /// Deletes the parts of all generations but the one that the head names. Under the lease, as all that is written:
@@ -580,7 +589,7 @@ impl DynamoState {
         self.table.update_quietly(&change).await.map_err(|fault| self.lost(fault))?;
         let old: Vec<Generation> = known.and_then(|s| s.meta).as_ref().map(generation_of).into_iter().collect();
         let mut session = Session { key, token: lease.token, meta: None, leftovers: true, cache: Cache::default() };
-        self.clean(&mut session, lease, &old).await.map_err(|fault| self.lost(fault))?;
+        self.clean_after(&mut session, lease, &old).await.map_err(|fault| self.lost(fault))?;
         self.leases().give_back(&lease.mirror, session);
         Ok(())
     }
