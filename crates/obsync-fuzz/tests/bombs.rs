@@ -17,28 +17,50 @@ use obsync_proto::wire::limits::{MAX_ANSWER, MAX_ENCODED, MAX_TEXT};
 /// For each input: the program is to run in 512 MB, and does more than one thing at a time.
 const MOST_MEMORY: u64 = 160 << 20;
 
+/// Of this whole process, with the inputs, and with what the allocator keeps of one for the next: that is not in the
+/// figures above.
+const MOST_IN_ALL: u64 = 256 << 20;
+
 /// Bytes of a message in a queue.
 const MOST_EVENT: usize = 256 << 10;
 
 /// Of a processor, in a debug build.
 const MOST_TIME: Duration = Duration::from_secs(8);
 
-/// Runs `work`, and holds it to the limits.
+/// Runs `work`, and holds it to the limits that this system lets us measure.
 fn bounded(what: &str, work: impl FnOnce()) {
     // The peak from here on.
-    fs::write("/proc/self/clear_refs", "5").expect("Linux");
-    let (before, started) = (memory("VmRSS:"), processor_time());
+    let before = fs::write("/proc/self/clear_refs", "5").ok().map(|()| memory("VmRSS:"));
+    let started = processor_time();
     work();
-    let (used, took) = (memory("VmHWM:").saturating_sub(before), processor_time() - started);
-    println!("{what}: {} MiB, {took:?}", used >> 20);
-    assert!(used <= MOST_MEMORY, "{what} took {} MiB", used >> 20);
-    assert!(took <= MOST_TIME, "{what} took {took:?}");
+    if let Some(before) = before {
+        let peak = memory("VmHWM:");
+        let used = peak.saturating_sub(before);
+        println!("{what}: {} MiB more, {} MiB in all", used >> 20, peak >> 20);
+        assert!(used <= MOST_MEMORY, "{what} took {} MiB", used >> 20);
+        assert!(peak <= MOST_IN_ALL, "{what}: {} MiB in all", peak >> 20);
+    }
+    if let (Some(started), Some(ended)) = (started, processor_time()) {
+        let took = ended - started;
+        println!("{what}: {took:?}");
+        assert!(took <= MOST_TIME, "{what} took {took:?}");
+    }
+}
+
+/// Says what cannot be measured here. Not every kernel and sandbox has what it takes.
+fn tell_what_is_not_measured() {
+    if let Err(error) = fs::write("/proc/self/clear_refs", "5") {
+        eprintln!("not tried here: how much memory it takes (/proc/self/clear_refs: {error})");
+    }
+    if processor_time().is_none() {
+        eprintln!("not tried here: how long it takes (/proc/thread-self/schedstat)");
+    }
 }
 
 /// What this thread has had: how busy the machine is does not count.
-fn processor_time() -> Duration {
-    let times = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
-    Duration::from_nanos(times.split(' ').next().and_then(|time| time.parse().ok()).expect("nanoseconds"))
+fn processor_time() -> Option<Duration> {
+    let times = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(Duration::from_nanos(times.split(' ').next()?.parse().ok()?))
 }
 
 /// Bytes.
@@ -73,6 +95,7 @@ fn sealed(plain: &[u8]) -> Vec<u8> {
 
 #[test]
 fn nothing_that_is_small_to_send_is_large_to_read() {
+    tell_what_is_not_measured();
     // Keys are made once.
     string::check(b"warm up");
     texts();

@@ -15,6 +15,9 @@ use crate::vault::TestVault;
 /// Shorter texts are found by chance.
 const SHORTEST: usize = 8;
 
+/// From this length on, a half of a secret is one itself: who cuts a text short may have let the rest through.
+const LONG: usize = 32;
+
 /// Secrets by what they are, in every form in which they could be shown: as they are, hex, Base64, percent-coded,
 /// escaped once and twice, as a list of numbers.
 #[derive(Debug, Clone, Default)]
@@ -33,9 +36,11 @@ impl Secrets {
     pub fn with(mut self, what: &str, secret: impl AsRef<[u8]>) -> Self {
         let secret = secret.as_ref();
         assert!(secret.len() >= SHORTEST, "{what} is too short to be looked for");
-        for form in forms(secret) {
-            self.forms.insert(form, what.to_owned());
+        if secret.len() >= LONG {
+            let half = format!("the first half of {what}");
+            self.forms.extend(forms(first_half(secret)).into_iter().map(|form| (form, half.clone())));
         }
+        self.forms.extend(forms(secret).into_iter().map(|form| (form, what.to_owned())));
         self.automaton = OnceLock::new();
         self
     }
@@ -91,10 +96,11 @@ impl Secrets {
     }
 
     /// Codes that stand by themselves, and not in a longer number or behind a decimal point.
-    fn codes_in<'a>(&self, bytes: &'a [u8]) -> Vec<&'a str> {
-        let text = std::str::from_utf8(bytes).unwrap_or_default();
+    fn codes_in(&self, bytes: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(bytes);
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '.');
-        words.map(|word| word.trim_end_matches('.')).filter(|word| self.codes.iter().any(|code| code == word)).collect()
+        let words = words.map(|word| word.trim_end_matches('.'));
+        words.filter(|word| self.codes.iter().any(|code| code == word)).map(str::to_owned).collect()
     }
 
     /// Fails where one of them is in `bytes`.
@@ -102,6 +108,13 @@ impl Secrets {
         let found = self.find(bytes);
         assert!(found.is_empty(), "{place} has {found:?}");
     }
+}
+
+/// Of a text, as many whole characters: half a character has no form of its own.
+fn first_half(secret: &[u8]) -> &[u8] {
+    let middle = secret.len() / 2;
+    let is_boundary = |text: &str| (0..=middle).rev().find(|n| text.is_char_boundary(*n));
+    &secret[..std::str::from_utf8(secret).ok().and_then(is_boundary).unwrap_or(middle)]
 }
 
 fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
@@ -157,9 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn the_first_half_of_what_is_long_is_found() {
+        let secrets = Secrets::default().with("it", "a long secret, é, cut short in its midst");
+        assert!(!secrets.find(b"it was \"a long secret, \xc3\xa9, c...\"").is_empty());
+        assert!(!secrets.find(BASE64_STANDARD.encode("a long secret, é, c").as_bytes()).is_empty());
+        secrets.assert_absent("less than half", b"a long secret");
+        let cut_in_a_character = Secrets::default().with("it", format!("{}é{}", "a".repeat(17), "b".repeat(17)));
+        assert!(!cut_in_a_character.find(format!("\\{}", "a".repeat(17)).as_bytes()).is_empty());
+        Secrets::default().with("it", "not so long").assert_absent("a half", b"not so lo");
+    }
+
+    #[test]
     fn a_code_is_found_that_stands_by_itself() {
         let secrets = Secrets::default().with_totp("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", 59..60);
         assert!(!secrets.find(b"{\"mfa\":\"287082\"}").is_empty());
+        assert!(!secrets.find(b"\xff 287082").is_empty(), "not found in what is no text throughout");
         secrets.assert_absent("a time", b" 12:00:00.287082Z 12870821 ");
     }
 }

@@ -14,7 +14,6 @@ use obsync_proto::crypto::EncryptionVersion;
 use obsync_testkit::generate::Shape;
 use obsync_testkit::secrets::Secrets;
 use obsync_testkit::vault::TestVault;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
@@ -59,7 +58,7 @@ impl Stage {
             vault.put("folder/copy.md", format!("{NOTE} once more"), 1);
         }
         vaults[1].put_raw("../evil", NOTE.as_bytes(), 1);
-        for folder in ["cwd", "tmp"] {
+        for folder in ["cwd", "tmp", "control"] {
             fs::create_dir(cloud.fixture.path(folder)).unwrap();
         }
         Self { cloud, vaults, began: unix_seconds(), said: Vec::new(), tokens: BTreeSet::new() }
@@ -173,6 +172,16 @@ impl Stage {
         command.stdout(Stdio::null()).stderr(fs::File::create(self.path("said")).unwrap()).spawn().unwrap()
     }
 
+    /// Whether the system does so with a program that does nothing against it: where it never does (a hard limit of
+    /// nothing), that it has not done so with ours means nothing.
+    async fn keeps_the_memory_of_what_crashes(&self) -> bool {
+        let mut crashing = Command::new("/bin/sh");
+        crashing.args(["-c", "kill -ABRT $$"]);
+        let status = self.carelessly(&crashing).current_dir(self.path("control")).status().await.unwrap();
+        assert!(status.signal().is_some(), "{status:?}");
+        status.core_dumped()
+    }
+
     /// Waits until the run that was started has nothing to do.
     async fn until_in_step(&self) {
         until("in step", async || {
@@ -255,7 +264,7 @@ async fn no_secret_is_said_or_kept() {
     stage.tokens.insert(kept["token"].as_s().unwrap().clone());
     assert!(stage.tokens.len() >= 3, "the program was to sign in over and over");
     let said = stage.said.iter().map(|(_, ended)| ended.stderr.as_str()).collect::<String>();
-    assert!(said.contains("TRACE") && said.contains("aws_"), "the log was not talkative: the test means little");
+    assert!(said.contains("obsync_core") && said.contains("aws_"), "the log was not talkative: the test means little");
     stage.assert_discreet().await;
 
     // Whatever the umask, but for the mirror, which is the user's.
@@ -289,6 +298,10 @@ async fn a_configuration_file_with_a_fault_is_not_quoted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_crashes_leaves_no_secret_behind() {
     let mut stage = Stage::new().await;
+    let keeps_memory = stage.keeps_the_memory_of_what_crashes().await;
+    if !keeps_memory {
+        eprintln!("not tried here: whether the system keeps the memory of a run that crashes (it keeps none at all)");
+    }
     stage.vaults[0].fill(&Shape::notes(3, 60));
     let (note, home) = (stage.path("dest").join("note.md"), stage.path("home"));
     for latency in [Duration::from_millis(100), Duration::ZERO] {
@@ -302,7 +315,8 @@ async fn a_run_that_crashes_leaves_no_secret_behind() {
         files(&home).iter().for_each(|path| assert_private(path));
         assert!(Command::new("kill").args(["-ABRT", &id]).status().await.unwrap().success());
         let status = child.wait().await.unwrap();
-        assert!(status.signal().is_some() && !status.core_dumped(), "{status:?}");
+        assert!(status.signal().is_some(), "{status:?}");
+        assert!(!keeps_memory || !status.core_dumped(), "{status:?}");
         stage.note_token();
         stage.assert_discreet().await;
     }
@@ -312,9 +326,13 @@ async fn a_run_that_crashes_leaves_no_secret_behind() {
 /// Of what is in the program's memory when it has started, one copy is left where it is used; the texts that it came
 /// from and went out with are gone. (The environment is the system's: these secrets come from a file. The token comes
 /// through memory of the HTTP library's.)
+///
+/// Proves something to root alone: the program lets nobody else look into its memory, its own user neither.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_secrets_came_from_is_cleared() {
+    use secrecy::ExposeSecret;
+
     let stage = Stage::new().await;
     let home = stage.path("home");
     fs::create_dir(&home).unwrap();
@@ -326,8 +344,11 @@ async fn what_secrets_came_from_is_cleared() {
     let child = stage.start(command);
     stage.until_in_step().await;
     let memory = match memory(child.id().unwrap()) {
-        // Where that needs more than to be its user's, no more is asked for.
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return eprintln!(
+                "not tried here: whether what secrets came from is cleared (the memory is root's to see)"
+            );
+        }
         memory => memory.unwrap(),
     };
     let keyhash = stage.vaults[0].keys().keyhash.expose_secret();
