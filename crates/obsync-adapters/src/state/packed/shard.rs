@@ -78,7 +78,7 @@ pub fn write(entries: &Entries) -> (Vec<u8>, Vec<u8>) {
     (plain, hashes)
 }
 
-/// The reverse of [`write`].
+/// The reverse of [`write()`].
 pub fn read(mut plain: &[u8], mut hashes: &[u8], shard: u32, shards: u32) -> Option<Entries> {
     let count = take_number(&mut plain)?;
     let mut paths: Vec<VaultPath> = Vec::new();
