@@ -47,7 +47,7 @@ pub(crate) async fn run(settings: Settings, args: &Sync) -> Result<Exit, Failure
         Ok((targets, state))
     };
     let Some((targets, state)) = stop.or(prepare()).await.transpose()? else {
-        return Err(Failure::new(Exit::Interrupted, "interrupted before it began", "run again"));
+        return Err(not_begun());
     };
     let ended = if args.watch {
         watch::run(&session, targets, &state, &options, &stop, args).await?
@@ -69,6 +69,11 @@ pub(crate) async fn run(settings: Settings, args: &Sync) -> Result<Exit, Failure
     Ok(combined(&exits))
 }
 
+/// Of a vault that nothing was done for.
+fn not_begun() -> Failure {
+    Failure::new(Exit::Interrupted, "interrupted before it began", "run again")
+}
+
 /// Brings one vault after the other to its place, until told to stop.
 async fn once(
     session: &Session,
@@ -80,7 +85,7 @@ async fn once(
     let mut ended = Vec::new();
     for target in targets {
         if stop.has_come() {
-            let failure = Failure::new(Exit::Interrupted, "interrupted before it began", "run again");
+            let failure = not_begun();
             let report = Report { complete: options.complete, incomplete: true, ..Report::default() };
             ended.push((target, report, Some(failure)));
             continue;
